@@ -1,0 +1,50 @@
+# make run    everything installed, then the main job on the embedded default
+# make test   everything installed, then all tests
+# make check  lint, types, layer contracts, generated code
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := $(sort $(wildcard ./plugins/*/pyproject.toml))
+PACKAGES := . ./protos ./workers $(PLUGINS:%/pyproject.toml=%) ./tests/plugins/rft-test-plugin
+PROJECT_FILES := pyproject.toml constraints.txt protos/pyproject.toml workers/pyproject.toml $(PLUGINS) tests/plugins/rft-test-plugin/pyproject.toml
+
+.PHONY: run install test check lint types contracts protos chaos clean
+
+run: install
+	$(BIN)/rft-engine run examples/arithmetic/run.yaml
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: $(PROJECT_FILES)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[dev]' $(patsubst %,--editable %,$(filter-out .,$(PACKAGES)))
+	touch $@
+
+test: install
+	$(BIN)/pytest
+
+check: lint types contracts protos
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy -p rft_core
+	$(BIN)/mypy -p rft_workers
+	for package in $(notdir $(PLUGINS:%/pyproject.toml=%)); do $(BIN)/mypy -p $$(echo $$package | tr - _) || exit 1; done
+
+contracts: install
+	$(BIN)/lint-imports
+
+protos: install
+	bash protos/generate.sh --check
+
+chaos: install
+	$(BIN)/pytest tests/chaos --kills 1000
+
+clean:
+	rm -rf $(VENV) .venv-protos .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,32 @@
+"""Supervised fine-tuning on a target template over the row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rft_core.hookspecs import hookimpl
+from rft_core.specs import BuildContext, OptimizerSpec
+from rft_optimizer_sft.config import SftConfig, target_variables
+
+if TYPE_CHECKING:
+    from rft_core.protocols import Optimizer
+
+
+@hookimpl
+def rft_optimizers() -> Iterable[OptimizerSpec]:
+    """The optimizer `sft`."""
+    yield OptimizerSpec(
+        name="sft",
+        config=SftConfig,
+        build=_build,
+        summary="Supervised fine-tuning on a target template over the row",
+        needs="labels",
+        variables=target_variables,
+    )
+
+
+def _build(config: SftConfig, context: BuildContext) -> Optimizer:
+    from rft_optimizer_sft.optimizer import Sft
+
+    return Sft(config, context)

@@ -1,0 +1,58 @@
+"""Data rows as token rows: the prompt by the chat template, then the target and the end of sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rft_core.errors import DataError, MissingVariableError, ModelError
+from rft_core.template import render
+from rft_core.types import Item
+from rft_torch.batching import TokenRow, token_row
+from rft_torch.models import encode_prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+class RowEncoder:
+    """Encodes items and remembers them by key: every epoch sees the same rows again."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, target: str, *, max_tokens: int | None) -> None:
+        if tokenizer.eos_token_id is None:
+            raise ModelError(
+                "the model's tokenizer names no end-of-sequence token, so a completion could not be taught to end"
+            )
+        self._tokenizer = tokenizer
+        self._target = target
+        self._max_tokens = max_tokens
+        self._rows: dict[str, TokenRow] = {}
+
+    def encode(self, items: Sequence[Item]) -> list[TokenRow]:
+        """One row per item. DataError, with the item's key, for a row that cannot be one."""
+        for item in items:
+            if item.key not in self._rows:
+                self._rows[item.key] = self._encode(item)
+        return [self._rows[item.key] for item in items]
+
+    def _encode(self, item: Item) -> TokenRow:
+        try:
+            text = render(self._target, {"item": item.row})
+        except MissingVariableError as error:
+            raise DataError(
+                f"row {item.key} has no target: {error}; add the key to the row or change optimizer.target"
+            ) from error
+        messages = item.row.get("messages")
+        if not isinstance(messages, list | tuple) or not messages:
+            raise DataError(f"row {item.key} has no messages to answer; give it a list of messages")
+        try:
+            prompt = encode_prompt(self._tokenizer, messages, item.row.get("tools") or ())
+        except DataError as error:
+            raise DataError(f"row {item.key}: {error}") from error
+        completion = [*self._tokenizer(text, add_special_tokens=False)["input_ids"], self._tokenizer.eos_token_id]
+        length = len(prompt) + len(completion)
+        if self._max_tokens is not None and length > self._max_tokens:
+            raise DataError(
+                f"row {item.key} has {length} tokens, but the model reads {self._max_tokens}; shorten or drop the row"
+            )
+        return token_row([*prompt, *completion], range(len(prompt), length), share_prompt=False)

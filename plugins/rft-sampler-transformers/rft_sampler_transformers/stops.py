@@ -1,0 +1,53 @@
+"""Stop strings, found without decoding every completion after every token.
+
+A completion can only come to contain a stop string by a token whose text holds a stop string's last
+character. Only rows with such a token are decoded and searched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+REPLACEMENT = "\ufffd"
+"""What a decoder writes for a part of a character: such a token may complete any character."""
+
+
+class Decoder:
+    """Token ids to text, as graders see it: without special tokens, otherwise unchanged."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, vocab_size: int) -> None:
+        self._tokenizer = tokenizer
+        self._vocab_size = vocab_size
+        self.candidates = lru_cache(maxsize=16)(self._candidates)
+
+    def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """The text of each row of token ids."""
+        return [str(text) for text in self._decode(rows)]
+
+    def _candidates(self, stop: tuple[str, ...]) -> NDArray[np.bool_]:
+        """Which tokens can complete a stop string: bool of shape (vocabulary,)."""
+        last = {text[-1] for text in stop}
+        if any(character.isspace() for character in last):
+            return np.ones(self._vocab_size, dtype=np.bool_)  # a lone token's text may lack its space
+        pieces = self._decode([[token] for token in range(self._vocab_size)])
+        return np.array([not last.isdisjoint(piece) or REPLACEMENT in piece for piece in pieces], dtype=np.bool_)
+
+    def _decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        decoded: list[str] = self._tokenizer.batch_decode(
+            [list(row) for row in rows], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return decoded
+
+
+def find_stop(text: str, stop: tuple[str, ...]) -> int | None:
+    """Where the first match of any stop string begins, or None."""
+    found = [at for at in (text.find(string) for string in stop) if at >= 0]
+    return min(found) if found else None

@@ -1,0 +1,141 @@
+"""The command `export`: a checkpoint as a plain Hugging Face folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rft_core.errors import ModelError, RunDirError
+from rft_core.types import ModelRef
+from rft_core.weights import ADAPTER_FILE
+
+if TYPE_CHECKING:
+    import torch
+
+STEP = re.compile(r"step-(\d+)")
+TOLERANCE = 1e-4
+"""Largest difference between logits of the merged model and of base and adapter, in float32."""
+PROBE_TOKENS = 16
+
+
+@click.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--checkpoint", default="last", show_default=True, help="step-000010, a step number, best or last.")
+@click.option("--merge", is_flag=True, help="Merge a LoRA adapter into its base model.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
+def export(run_dir: Path, checkpoint: str, merge: bool, out: Path) -> None:
+    """Write a checkpoint of RUN_DIR as a Hugging Face folder that transformers, peft and vLLM load."""
+    base = _base_model(run_dir)
+    source = find_checkpoint(run_dir, checkpoint)
+    policy = source / "optimizer" / "policy"
+    if not policy.is_dir():
+        raise RunDirError(f"the checkpoint {source} holds no policy; choose another one")
+    if out.exists() and any(out.iterdir()):
+        raise RunDirError(f"the folder {out} is not empty; choose a new one for --out")
+    out.mkdir(parents=True, exist_ok=True)
+    adapter = (policy / ADAPTER_FILE).exists()
+    if adapter and merge:
+        difference = merge_adapter(base, policy, out)
+        click.echo(f"merged {source.name} into its base: largest difference in logits {difference:.2e}")
+    else:
+        _copy(policy, out, base if adapter else None)
+        click.echo(f"copied the {'adapter' if adapter else 'model'} of {source.name}")
+    click.echo(str(out))
+
+
+def find_checkpoint(run_dir: Path, name: str) -> Path:
+    """The checkpoint folder that `name` means. RunDirError, with the choices, if there is none."""
+    folder = run_dir / "checkpoints"
+    steps = {int(m[1]): path for path in folder.glob("step-*") if (m := STEP.fullmatch(path.name)) and path.is_dir()}
+    if not steps:
+        raise RunDirError(f"{run_dir} has no checkpoints; give the folder of a run that has saved one")
+    summary = _json(run_dir / "summary.json") if (run_dir / "summary.json").exists() else {}
+    if name == "last":
+        wanted = max(steps)
+    elif name == "best":
+        wanted = int(summary.get("best_step") or max(steps))
+    else:
+        digits = STEP.fullmatch(name)
+        if not digits and not name.isdigit():
+            raise RunDirError(f"'{name}' is not a checkpoint; use step-000010, a step number, best or last")
+        wanted = int(digits[1] if digits else name)
+    if wanted not in steps:
+        kept = ", ".join(steps[step].name for step in sorted(steps))
+        raise RunDirError(f"{run_dir} keeps no checkpoint of step {wanted}; choose from {kept}")
+    return steps[wanted]
+
+
+def merge_adapter(base: ModelRef, adapter: Path, out: Path) -> float:
+    """Write base and adapter as one model to `out`; returns the largest difference in logits on random
+    tokens. ModelError, and nothing usable in `out`, if it is over `TOLERANCE`.
+
+    Merged and compared in float32; stored in the base's dtype.
+    """
+    import torch
+
+    from rft_torch.lora import merge
+    from rft_torch.models import load_model
+    from rft_torch.weights import copy_side_files, publish_full
+
+    model = load_model(ModelRef(path=base.path, dtype="float32", adapter=adapter))
+    before = _probe(model)
+    merge(model)
+    difference = float((_probe(model) - before).abs().max())
+    if not difference <= TOLERANCE:
+        raise ModelError(
+            f"merging {adapter} changed logits by {difference:.2e}, more than {TOLERANCE:g}; export it without --merge"
+        )
+    publish_full(model, out, dtype=getattr(torch, base.dtype))
+    copy_side_files(adapter, out, config=False)
+    (out / "adapter_config.json").unlink(missing_ok=True)
+    copy_side_files(base.path, out)
+    return difference
+
+
+def _probe(model: Any) -> torch.Tensor:
+    """Logits on a few random tokens."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(model.config.vocab_size, (2, PROBE_TOKENS), generator=generator)
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=tokens, use_cache=False).logits
+    return logits
+
+
+def _copy(policy: Path, out: Path, base: ModelRef | None) -> None:
+    """Copy a policy folder; an adapter's config gets the path of its base model."""
+    import shutil
+
+    for file in sorted(policy.iterdir()):
+        shutil.copyfile(file, out / file.name)
+    if base is not None:
+        config = {**_json(out / "adapter_config.json"), "base_model_name_or_path": str(base.path)}
+        (out / "adapter_config.json").write_text(
+            json.dumps(config, indent=2, sort_keys=True) + os.linesep, encoding="utf-8"
+        )
+
+
+def _base_model(run_dir: Path) -> ModelRef:
+    """The model the run started from, as its config.json says."""
+    if not (run_dir / "config.json").exists():
+        raise RunDirError(f"{run_dir} is not the folder of a run: it has no config.json")
+    found = _json(run_dir / "config.json").get("resolved_model")
+    if not isinstance(found, dict) or "path" not in found:
+        raise RunDirError(f"{run_dir / 'config.json'} does not say which model the run started from")
+    return ModelRef(path=Path(found["path"]), dtype=str(found.get("dtype", "float32")))
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunDirError(f"{file} cannot be read ({error})") from error
+    if not isinstance(value, dict):
+        raise RunDirError(f"{file} does not hold a JSON object")
+    return value

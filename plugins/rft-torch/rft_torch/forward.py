@@ -1,0 +1,132 @@
+"""The model's logits where they are wanted, and nowhere else.
+
+Legend: U distinct prefixes, P prefix length, B rows, T remainder length, N wanted tokens, V vocabulary.
+
+Prefixes that rows share are computed once and expanded as key-value cache, gradients included. Rows
+and prefixes are padded on the right: under a causal mask no real token sees a later pad, so prefixes
+(and rows without a prefix) need no mask at all and take the fast causal kernel. The output layer runs
+on the N wanted positions alone, which makes prompts free of the vocabulary's size.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rft_torch.batching import TokenRow
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+FILL = 0
+"""The pad token. Its embedding is computed and never seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Rows as tensors. Wanted tokens are ordered by row, then by position."""
+
+    inputs_BT: Tensor
+    index_N: Tensor
+    """Where in the flattened B×T inputs the token before each wanted one stands."""
+    targets_N: Tensor
+    row_N: Tensor
+    """Which row of the micro-batch a wanted token belongs to."""
+    prefix_UP: Tensor | None
+    prefix_of_B: Tensor
+    prefix_length_B: Tensor
+
+
+def pack(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
+    """Rows as one padded micro-batch on `device`."""
+    prefixes = {prefix: i for i, prefix in enumerate(dict.fromkeys(row.prefix for row in rows))}
+    width = max(row.remainder for row in rows)
+    inputs, index, targets, owner = [], [], [], []
+    for i, row in enumerate(rows):
+        inputs.append(_pad(row.ids[row.shared : -1], width))
+        index.extend(i * width + position - 1 - row.shared for position in row.wanted)
+        targets.extend(row.ids[position] for position in row.wanted)
+        owner.extend([i] * len(row.wanted))
+    length = max(map(len, prefixes))
+    return MicroBatch(
+        inputs_BT=torch.tensor(inputs, device=device),
+        index_N=torch.tensor(index, device=device),
+        targets_N=torch.tensor(targets, device=device),
+        row_N=torch.tensor(owner, device=device),
+        prefix_UP=torch.tensor([_pad(p, length) for p in prefixes], device=device) if length else None,
+        prefix_of_B=torch.tensor([prefixes[row.prefix] for row in rows], device=device),
+        prefix_length_B=torch.tensor([row.shared for row in rows], device=device),
+    )
+
+
+def wanted_logits(model: PreTrainedModel, batch: MicroBatch) -> Tensor:
+    """logits_NV that predict `batch.targets_N`."""
+    with _only_at(model, batch.index_N):
+        if batch.prefix_UP is None:
+            logits_1NV = model(input_ids=batch.inputs_BT, use_cache=False).logits
+        else:
+            logits_1NV = model(input_ids=batch.inputs_BT, **_after_prefix(model, batch, batch.prefix_UP)).logits
+    logits_NV: Tensor = logits_1NV[0]
+    return logits_NV
+
+
+def can_share_prefixes(model: PreTrainedModel) -> bool:
+    """Whether a prefix computed once gives what the whole row would: full attention in every layer,
+    with explicit positions and a mask of our own."""
+    config = model.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    return (
+        kinds == {"full_attention"}
+        and getattr(config, "sliding_window", None) is None
+        and config._attn_implementation == "sdpa"
+        and not getattr(config, "is_encoder_decoder", False)
+        and "position_ids" in inspect.signature(type(model).forward).parameters
+    )
+
+
+def _after_prefix(model: PreTrainedModel, batch: MicroBatch, prefix_UP: Tensor) -> dict[str, Any]:
+    """Arguments that make the rows continue their prefixes."""
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=model.config)
+    model.get_decoder()(input_ids=prefix_UP, past_key_values=cache, use_cache=True)
+    for layer in cache.layers:
+        layer.keys = layer.keys.index_select(0, batch.prefix_of_B)
+        layer.values = layer.values.index_select(0, batch.prefix_of_B)
+    rows, width = batch.inputs_BT.shape
+    length = prefix_UP.shape[1]
+    device = batch.inputs_BT.device
+    seen_B1P = torch.arange(length, device=device) < batch.prefix_length_B[:, None, None]
+    causal_TT = torch.ones(width, width, dtype=torch.bool, device=device).tril()
+    mask_BTK = torch.cat([seen_B1P.expand(rows, width, length), causal_TT.expand(rows, width, width)], dim=-1)
+    return {
+        "past_key_values": cache,
+        "use_cache": True,
+        "attention_mask": mask_BTK[:, None],
+        "position_ids": batch.prefix_length_B[:, None] + torch.arange(width, device=device),
+    }
+
+
+@contextmanager
+def _only_at(model: PreTrainedModel, index_N: Tensor) -> Iterator[None]:
+    """Let the output layer see the wanted positions only, whatever the architecture does around it."""
+
+    def select(module: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor]:
+        hidden_BTH = arguments[0]
+        return (hidden_BTH.flatten(0, 1).index_select(0, index_N)[None],)
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _pad(ids: Sequence[int], width: int) -> list[int]:
+    return [*ids, *[FILL] * (width - len(ids))]

@@ -1,0 +1,76 @@
+"""LoRA (arXiv 2106.09685) by peft, injected in place: the model object and its class stay the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from rft_core.errors import ConfigError
+from rft_core.specs import ComponentConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class LoraSettings(ComponentConfig):
+    """Train a low-rank adapter in place of the model's own weights."""
+
+    rank: int = Field(16, ge=1, description="Rank of the update.")
+    alpha: float = Field(32.0, gt=0, description="Scale: the update is multiplied by alpha / rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the adapter while training.")
+    targets: Literal["all-linear"] | tuple[str, ...] = Field(
+        "all-linear",
+        description="Modules to adapt: all linear layers but the output layer, or names such as [q_proj, v_proj].",
+    )
+
+
+def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int, base_path: str) -> None:
+    """Inject a fresh adapter whose update is exactly zero (B = 0; A drawn from `seed`).
+
+    ConfigError if no module has a name in `targets`.
+    """
+    import torch
+    from peft import LoraConfig
+
+    targets = settings.targets if isinstance(settings.targets, str) else sorted(settings.targets)
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base_path,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject(model, config, trainable=True)
+
+
+def inject(model: PreTrainedModel, config: Any, *, trainable: bool) -> None:
+    """Inject the adapter `config` describes; its parameters are float32 and the only trainable ones."""
+    import torch
+    from peft import inject_adapter_in_model
+
+    model.requires_grad_(False)
+    try:
+        inject_adapter_in_model(config, model)
+    except ValueError as error:
+        raise ConfigError(f"the adapter does not fit the model: {error}", where="lora.targets") from error
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.to(torch.float32)
+            parameter.requires_grad_(trainable)
+    model.eval()
+
+
+def merge(model: PreTrainedModel) -> None:
+    """Add the adapter's update to the base weights and take the adapter out, in place."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            module.merge()
+            parent, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, module.get_base_layer())
+    del model.peft_config

@@ -1,0 +1,155 @@
+"""Models and tokenizers from local Hugging Face folders, with errors a user can act on.
+
+Only safetensors weights are read, and no code of a model repository is ever run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rft_core.errors import ModelError
+from rft_core.types import ModelRef
+from rft_torch.prompts import encode_prompt, eos_ids
+from rft_torch.source import PretrainedConfig, PretrainedSource
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+__all__ = ["PretrainedConfig", "PretrainedSource", "encode_prompt", "eos_ids", "load_model", "load_tokenizer"]
+
+DTYPES = ("float32", "bfloat16", "float16")
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def load_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedModel:
+    """The causal language model at `ref`, on its device, in its dtype, in eval mode.
+
+    Attention is torch's scaled_dot_product_attention, which is exact, needs no extra package and has
+    a fast causal path. Eval mode holds for training as well: it turns off every dropout of the base
+    model, so that the trainer's log-probabilities are those of the sampler's policy.
+
+    `trainable` says which parameters require gradients: all (the adapter's if `ref` has one), or none.
+    ModelError if the folder is missing, incomplete, or holds only pickled weights.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    check_folder(ref.path)
+    if ref.dtype not in DTYPES:
+        raise ModelError(
+            f"the model {ref.path} cannot be loaded as '{ref.dtype}'; choose a dtype from {', '.join(DTYPES)}"
+        )
+    device = _device(ref)
+    with _as_model_error(ref.path), _quiet():
+        model, info = AutoModelForCausalLM.from_pretrained(
+            ref.path,
+            dtype=getattr(torch, ref.dtype),
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    missing = sorted(info.get("missing_keys", ()))
+    if missing:
+        raise ModelError(
+            f"the weights in {ref.path} lack {len(missing)} tensors, such as {missing[0]}; fetch the model again"
+        )
+    model = model.to(device).eval()
+    model.requires_grad_(trainable)
+    if ref.adapter is not None:
+        from rft_torch.weights import load_adapter
+
+        load_adapter(model, ref.adapter, trainable=trainable)
+    return model
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
+    """The fast tokenizer in the folder `path`. ModelError if there is none."""
+    from transformers import AutoTokenizer
+
+    if not path.is_dir():
+        raise ModelError(
+            f"there is no model folder {path}; give the path of a folder with config.json and tokenizer files"
+        )
+    with _as_model_error(path):
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True, use_fast=True)
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(f"the tokenizer in {path} has no tokenizer.json; only fast tokenizers are supported")
+    return tokenizer
+
+
+def check_folder(path: Path) -> None:
+    """ModelError unless `path` looks like a Hugging Face folder with safetensors weights."""
+    if not path.is_dir():
+        raise ModelError(
+            f"there is no model folder {path}; give the path of a folder with config.json and safetensors weights"
+        )
+    if not (path / "config.json").is_file():
+        if (path / "adapter_config.json").is_file():
+            raise ModelError(
+                f"{path} holds an adapter, not a model; name its base model, or merge the two with `rft-engine export --merge`"
+            )
+        raise ModelError(f"the model folder {path} has no config.json; give the path of a Hugging Face model folder")
+    if any(path.glob("*.safetensors")):
+        return
+    if any(found for pattern in PICKLED for found in path.glob(pattern)):
+        raise ModelError(
+            f"the model folder {path} holds only pickled weights, which can run code when read; convert them to safetensors"
+        )
+    raise ModelError(f"the model folder {path} holds no safetensors weights; fetch the model again")
+
+
+def _device(ref: ModelRef) -> Any:
+    import torch
+
+    try:
+        device = torch.device(ref.device)
+    except RuntimeError:
+        raise ModelError(f"'{ref.device}' is not a device for the model {ref.path}; choose cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(
+            f"the model {ref.path} is to run on '{ref.device}', but torch sees no CUDA device here; set device: cpu or auto"
+        )
+    return device
+
+
+@contextmanager
+def _as_model_error(path: Path) -> Iterator[None]:
+    """What transformers raises on a broken or unknown folder, as one ModelError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        json.JSONDecodeError,
+        SafetensorError,
+    ) as error:
+        if isinstance(error, ModelError):
+            raise
+        detail = " ".join(str(error).split())[:300]
+        raise ModelError(f"the model in {path} cannot be loaded ({type(error).__name__}: {detail})") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bar, which would be the only output of an otherwise silent load."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

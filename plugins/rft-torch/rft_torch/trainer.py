@@ -1,0 +1,223 @@
+"""The trainable policy and its AdamW: what every optimizer on torch does the same way.
+
+Weights that are trained are float32; a half-precision model computes under autocast over them.
+Updates go in a fixed order on a fixed plan, so on CPU equal calls give equal bits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rft_core.errors import ConfigError, IntegrityError, ModelError
+from rft_core.seeds import seed_of
+from rft_core.specs import BuildContext
+from rft_core.types import WeightRef
+from rft_core.weights import digest_of
+from rft_torch import optimizer_state
+from rft_torch.batching import TokenRow
+from rft_torch.forward import MicroBatch, can_share_prefixes, pack, wanted_logits
+from rft_torch.logprobs import token_logprobs
+from rft_torch.lora import add_lora
+from rft_torch.models import load_model
+from rft_torch.settings import TrainerConfig, learning_rate
+from rft_torch.weights import copy_side_files, load_adapter, load_full, publish_adapter, publish_full
+
+POLICY_FOLDER = "policy"
+STATE_FILE = "optimizer.safetensors"
+TRAINER_FILE = "trainer.json"
+FORMAT = 1
+
+
+class Trainer:
+    """Holds the policy, moves it by AdamW, publishes, saves and continues it.
+
+    `keep_reference` keeps a copy of the initial trained weights for `reference()`.
+    """
+
+    def __init__(self, config: TrainerConfig, context: BuildContext, *, keep_reference: bool = False) -> None:
+        if context.model is None:
+            raise ConfigError("an optimizer needs a model; set model in the run file", where="optimizer")
+        ref = context.model
+        if ref.dtype == "float16":
+            raise ConfigError("training in float16 would need loss scaling; set model.dtype to bfloat16 or float32")
+        self.config = config
+        self.policy = 0
+        self._seed = context.seed
+        self.base = ref.path
+        self._published_dtype: torch.dtype = getattr(torch, ref.dtype)
+        self._adapter = config.lora is not None or ref.adapter is not None
+        self.model = load_model(ref if self._adapter else replace(ref, dtype="float32"), trainable=True)
+        if config.lora is not None and ref.adapter is None:
+            add_lora(self.model, config.lora, seed=seed_of(context.seed, "train"), base_path=str(ref.path))
+        self.device = next(self.model.parameters()).device
+        self.parameters = {name: p for name, p in sorted(self.model.named_parameters()) if p.requires_grad}
+        self.share_prompts = can_share_prefixes(self.model)
+        self._adamw = self._build_adamw()
+        self._initial = {name: p.detach().clone() for name, p in self.parameters.items()} if keep_reference else None
+
+    def _build_adamw(self) -> torch.optim.AdamW:
+        """Matrices decay, vectors (norms, biases) do not."""
+        config = self.config
+        groups = [
+            {"params": [p for p in self.parameters.values() if p.ndim >= 2], "weight_decay": config.weight_decay},
+            {"params": [p for p in self.parameters.values() if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=config.learning_rate,
+            betas=config.betas,
+            eps=config.eps,
+            fused=True,
+        )
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """For forward and backward passes of training: autocast, and the dropout of LoRA if it has one,
+        drawn from the run's seed and the policy version."""
+        dropout = self.config.lora.dropout if self.config.lora else 0.0
+        with self.autocast():
+            if dropout == 0.0:
+                yield
+                return
+            modules = [m for name, m in self.model.named_modules() if "lora_dropout" in name]
+            devices = [self.device] if self.device.type == "cuda" else []
+            with torch.random.fork_rng(devices=devices):
+                torch.manual_seed(seed_of(self._seed, "train", self.policy))
+                for module in modules:
+                    module.train()
+                try:
+                    yield
+                finally:
+                    for module in modules:
+                        module.eval()
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        if self._published_dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self._published_dtype)
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """The policy as it was before the first update, without gradients."""
+        if self._initial is None:
+            raise RuntimeError("this trainer was built without a reference")
+        current = {name: p.data for name, p in self.parameters.items()}
+        try:
+            for name, parameter in self.parameters.items():
+                parameter.data = self._initial[name]
+            with torch.no_grad():
+                yield
+        finally:
+            for name, parameter in self.parameters.items():
+                parameter.data = current[name]
+
+    def logits(self, rows: Sequence[TokenRow]) -> tuple[MicroBatch, Tensor]:
+        """The rows as tensors, and logits_NV at their wanted positions."""
+        batch = pack(rows, self.device)
+        return batch, wanted_logits(self.model, batch)
+
+    def logprobs(self, rows: Sequence[TokenRow], temperature: float) -> tuple[MicroBatch, Tensor, Tensor]:
+        """The rows as tensors, and of each wanted token logprobs_N (with gradient) and entropy_N (without)."""
+        batch, logits_NV = self.logits(rows)
+        return batch, *token_logprobs(logits_NV, batch.targets_N, temperature)
+
+    def learning_rate(self, total_steps: int) -> float:
+        """Of the step that leads to the next policy version."""
+        return learning_rate(self.config, self.policy + 1, total_steps)
+
+    def update(self, losses: Sequence[tuple[Tensor, Sequence[str]]], lr: float) -> float:
+        """One AdamW step from the gradients that are accumulated now; returns their norm before clipping.
+
+        `losses` are the summed micro-batches with the names of what was in each. FloatingPointError,
+        with the weights unchanged and the gradients dropped, if a loss or a gradient is not finite.
+        """
+        try:
+            finite = torch.stack([loss.detach() for loss, _ in losses]).isfinite().tolist()
+            bad = [name for ok, (_, names) in zip(finite, losses, strict=True) if not ok for name in names]
+            if bad:
+                raise FloatingPointError(f"the loss is not finite for {_listed(bad)}; the weights were not changed")
+            limit = self.config.max_grad_norm
+            parameters = list(self.parameters.values())
+            norm_tensor = torch.nn.utils.clip_grad_norm_(parameters, limit if limit is not None else torch.inf)
+            norm = float(norm_tensor)
+            if not norm < float("inf"):
+                names = [name for _, some in losses for name in some]
+                raise FloatingPointError(
+                    f"the gradient is not finite for {_listed(names)}; the weights were not changed"
+                )
+            for group in self._adamw.param_groups:
+                group["lr"] = lr
+            self._adamw.step()
+        finally:
+            self._adamw.zero_grad(set_to_none=True)
+        return norm
+
+    def publish(self, folder: Path, *, run_id: str, lineage: str) -> WeightRef:
+        """The current weights in the model's own precision, for samplers."""
+        if self._adapter:
+            publish_adapter(self.model, folder)
+        else:
+            publish_full(self.model, folder, dtype=self._published_dtype)
+        return WeightRef(
+            run_id=run_id,
+            lineage=lineage,
+            number=self.policy,
+            digest=digest_of(folder),
+            kind="adapter" if self._adapter else "full",
+            path=str(folder),
+        )
+
+    def save(self, folder: Path) -> None:
+        """`policy/` (a Hugging Face folder, or an adapter with its tokenizer), AdamW's state, counters."""
+        policy = folder / POLICY_FOLDER
+        policy.mkdir(parents=True, exist_ok=True)
+        if self._adapter:
+            publish_adapter(self.model, policy)
+        else:
+            publish_full(self.model, policy)
+        copy_side_files(self.base, policy, config=not self._adapter)
+        optimizer_state.write(self._adamw, self.parameters, folder / STATE_FILE)
+        counters = {"format": FORMAT, "policy": self.policy, "kind": "adapter" if self._adapter else "full"}
+        (folder / TRAINER_FILE).write_text(json.dumps(counters, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Continue from what `save` wrote, bit by bit. IntegrityError or ModelError if it does not fit."""
+        counters = _counters(folder / TRAINER_FILE)
+        kind = "adapter" if self._adapter else "full"
+        if counters.get("kind") != kind:
+            raise ModelError(
+                f"{folder} holds {counters.get('kind')} weights, but this run trains {kind} ones; make lora agree"
+            )
+        if self._adapter:
+            load_adapter(self.model, folder / POLICY_FOLDER)
+        else:
+            load_full(self.model, folder / POLICY_FOLDER)
+        optimizer_state.read(self._adamw, self.parameters, folder / STATE_FILE)
+        self.policy = int(counters["policy"])
+
+
+def _counters(file: Path) -> Mapping[str, Any]:
+    try:
+        counters = json.loads(file.read_text(encoding="utf-8"))
+        if counters["format"] != FORMAT:
+            raise IntegrityError(f"{file} has format {counters['format']}; this version reads {FORMAT}")
+        return {**counters, "policy": int(counters["policy"])}
+    except FileNotFoundError:
+        raise IntegrityError(f"the optimizer's checkpoint lacks {file}; resume from another one") from None
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, IntegrityError):
+            raise
+        raise IntegrityError(f"{file} cannot be read ({error}); resume from another checkpoint") from error
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

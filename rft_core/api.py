@@ -1,0 +1,95 @@
+"""rft-engine from Python: the same as the commands, with values instead of printed text.
+
+    import rft_core.api as rft
+
+    summary = rft.run("examples/arithmetic/run.yaml", overrides=["training.steps=20"])
+    print(summary["validation"]["gain"])
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rft_core import stages
+from rft_core.assembly import check_components, open_sources, template_variables
+from rft_core.config import RunConfig, load_run_file
+from rft_core.registry import PluginStatus, Registry
+from rft_core.run import Listener
+from rft_core.rundir import RunDir
+from rft_core.validation import ValidationReport, check_data
+
+__all__ = ["plugins", "resolve", "resume", "run", "runs", "validate"]
+
+
+def run(
+    run_file: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    name: str | None = None,
+    use_cache: bool = True,
+    listeners: Sequence[Listener] = (),
+    stop: threading.Event | None = None,
+) -> dict[str, Any]:
+    """Run a run file to its end and return the summary.
+
+    `overrides` are `key=value` strings as for `--set`. With `name` the run directory has exactly this
+    name; RunDirError if it is taken. `listeners` are called with (kind, values) for everything that
+    happens. Setting `stop` ends the run politely: a checkpoint is written and the summary's `status`
+    is `stopped`. Raises RftError for everything that goes wrong.
+    """
+    parsed = load_run_file(Path(run_file), overrides, name=name)
+    return stages.start(parsed, _setting(listeners, stop, use_cache), exact_name=name is not None)
+
+
+def resume(
+    run_dir: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    use_cache: bool = True,
+    listeners: Sequence[Listener] = (),
+    stop: threading.Event | None = None,
+) -> dict[str, Any]:
+    """Continue a run exactly where it stands. `overrides` extend it, such as `training.steps=200`."""
+    return stages.resume(Path(run_dir), overrides, _setting(listeners, stop, use_cache))
+
+
+def resolve(run_file: str | Path, *, overrides: Sequence[str] = ()) -> list[tuple[str, RunConfig]]:
+    """The stages of a run file with every default filled in, all components checked. Starts nothing."""
+    parsed = load_run_file(Path(run_file), overrides)
+    registry = Registry.discover()
+    for name, config in parsed.stages:
+        check_components(registry, config, where="" if len(parsed.stages) == 1 else f"stage {name}")
+    return list(parsed.stages)
+
+
+def validate(run_file: str | Path, *, overrides: Sequence[str] = ()) -> dict[str, ValidationReport]:
+    """Check a run file and read all of its data: one report per stage. Imports nothing heavy."""
+    parsed = load_run_file(Path(run_file), overrides)
+    registry = Registry.discover()
+    reports = {}
+    for name, config in parsed.stages:
+        check_components(registry, config, where="" if len(parsed.stages) == 1 else f"stage {name}")
+        sources = open_sources(registry, config, parsed.base_dir)
+        reports[name] = check_data(sources.train, sources.validation, variables=template_variables(registry, config))
+    return reports
+
+
+def plugins() -> list[PluginStatus]:
+    """Every installed plugin with its status and what it registered."""
+    return Registry.discover().plugins
+
+
+def runs(runs_dir: str | Path = "runs") -> list[RunDir]:
+    """The run directories in a folder, the newest first."""
+    folder = Path(runs_dir)
+    found = [RunDir(path) for path in folder.iterdir() if (path / "config.json").exists()] if folder.is_dir() else []
+    return sorted(found, key=lambda r: r.config.stat().st_mtime, reverse=True)
+
+
+def _setting(listeners: Sequence[Listener], stop: threading.Event | None, use_cache: bool) -> stages.Setting:
+    return stages.Setting(
+        registry=Registry.discover(), listeners=listeners, stop=stop or threading.Event(), use_cache=use_cache
+    )

@@ -1,0 +1,138 @@
+"""From a checked run file to components: phase two of loading, still without torch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rft_core.config import RunConfig
+from rft_core.errors import ConfigError, ModelError, RunDirError
+from rft_core.protocols import DataSource
+from rft_core.registry import Registry
+from rft_core.run import Sources
+from rft_core.rundir import RunDir
+from rft_core.specs import BuildContext
+from rft_core.types import ModelRef
+from rft_core.weights import ADAPTER_FILE
+
+
+def cache_dir() -> Path:
+    """Where models made on this machine and cached stages lie: `$RFT_CACHE_DIR`, or ~/.cache/rft-engine."""
+    return Path(os.environ.get("RFT_CACHE_DIR") or Path.home() / ".cache" / "rft-engine")
+
+
+def check_components(registry: Registry, config: RunConfig, *, where: str = "") -> None:
+    """Every component that the file names exists and accepts its settings. ConfigError otherwise."""
+
+    def at(path: str) -> str:
+        return f"{where}: {path}" if where else path
+
+    registry.configure("model_source", config.model, where=at("model"))
+    for split in ("train", "validation", "test"):
+        raw = getattr(config.data, split)
+        if raw is not None:
+            registry.configure("data_source", raw, where=at(f"data.{split}"))
+    optimizer, _ = registry.configure("optimizer", config.optimizer, where=at("optimizer"))
+    registry.configure("sampler", config.sampler_component, where=at("sampler"))
+    _ = config.sampler_worker
+    if config.grader is not None:
+        _check_grader(registry, config.grader, at("grader"))
+    elif optimizer.spec.needs == "rollouts":  # type: ignore[union-attr]
+        raise ConfigError(
+            f"the optimizer '{optimizer.spec.name}' learns from graded rollouts, so the run needs a grader",
+            where=at("grader"),
+        )
+    if config.data.test is not None and config.grader is None:
+        raise ConfigError("a test split is graded, so the run needs a grader", where=at("grader"))
+    for number, raw in enumerate(config.observers):
+        registry.configure("observer", raw, where=at(f"observers.{number}"))
+
+
+def _check_grader(registry: Registry, raw: dict[str, Any], where: str) -> None:
+    found, settings = registry.configure("grader", raw, where=where)
+    for key, nested in found.spec.nested(settings).items():  # type: ignore[union-attr]
+        _check_grader(registry, dict(nested), f"{where}.graders.{key}")
+
+
+def template_variables(registry: Registry, config: RunConfig) -> tuple[str, ...]:
+    """All `item.…` variables that the grader and the optimizer refer to, sorted."""
+    found: set[str] = set()
+
+    def visit(raw: dict[str, Any]) -> None:
+        registered, settings = registry.configure("grader", raw, where="grader")
+        found.update(registered.spec.variables(settings))  # type: ignore[union-attr]
+        for nested in registered.spec.nested(settings).values():  # type: ignore[union-attr]
+            visit(dict(nested))
+
+    if config.grader is not None:
+        visit(config.grader)
+    registered, settings = registry.configure("optimizer", config.optimizer, where="optimizer")
+    found.update(registered.spec.variables(settings))  # type: ignore[union-attr]
+    return tuple(sorted(v for v in found if v.startswith("item.")))
+
+
+def open_sources(registry: Registry, config: RunConfig, base_dir: Path) -> Sources:
+    """Open the data of a run. DataError names file, line and column of a bad row."""
+    context = BuildContext(base_dir=base_dir, seed=config.seed)
+
+    def open_one(split: str) -> DataSource | None:
+        raw = getattr(config.data, split)
+        if raw is None:
+            return None
+        source: DataSource = registry.build("data_source", raw, context, where=f"data.{split}")
+        if len(source) == 0:
+            raise ConfigError("this data source has no rows", where=f"data.{split}")
+        return source
+
+    train = open_one("train")
+    assert train is not None
+    return Sources(train=train, validation=open_one("validation"), test=open_one("test"))
+
+
+def resolve_model(registry: Registry, config: RunConfig, base_dir: Path) -> ModelRef:
+    """Make sure that the starting model lies on this machine."""
+    source = registry.build(
+        "model_source", config.model, BuildContext(base_dir=base_dir, seed=config.seed), where="model"
+    )
+    folder = cache_dir() / "models"
+    folder.mkdir(parents=True, exist_ok=True)
+    ref: ModelRef = source.materialize(folder)
+    return ref
+
+
+def start_model(init_from: str, base_dir: Path, base: ModelRef) -> ModelRef:
+    """The weights that `init_from` names: a run directory, one of its checkpoints, or a policy folder."""
+    path = Path(init_from) if Path(init_from).is_absolute() else base_dir / init_from
+    if not path.exists() and Path(init_from).exists():
+        path = Path(init_from)
+    candidates = [path / "final", path / "optimizer" / "policy", path]
+    if (path / "checkpoints").is_dir():
+        candidates.insert(1, max((path / "checkpoints").glob("step-*"), default=path) / "optimizer" / "policy")
+    for folder in candidates:
+        if any(folder.glob("*.safetensors")):
+            return model_of(folder, base)
+    raise ModelError(
+        f"init_from: {path} holds no weights; name a run directory, one of its checkpoints/step-… folders, or a model folder"
+    )
+
+
+def model_of(policy: Path, base: ModelRef) -> ModelRef:
+    """A policy folder as the model of a later stage or run: whole, or an adapter over `base`."""
+    if (policy / ADAPTER_FILE).exists():
+        return replace(base, adapter=policy)
+    return replace(base, path=policy, adapter=None)
+
+def run_model(run_dir: RunDir) -> ModelRef:
+    """The model that a run's stage began from, as config.json recorded it."""
+    values = run_dir.read_config().get("resolved_model")
+    if values is None:
+        raise RunDirError(f"the run in {run_dir.path} has not begun; 'rft-engine resume {run_dir.path}' starts it")
+    adapter = values.get("adapter")
+    return ModelRef(
+        path=Path(values["path"]),
+        device=values["device"],
+        dtype=values["dtype"],
+        adapter=None if adapter is None else Path(adapter),
+    )

@@ -1,0 +1,148 @@
+"""Turns a step's draws into graded groups: sample the units, grade each as it arrives, store them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any
+
+from rft_core import failpoints, store
+from rft_core.clock import StepClock
+from rft_core.errors import IntegrityError, StorageError
+from rft_core.journal import Record
+from rft_core.planning import Draw, groups_of, items_of, sample_units
+from rft_core.run import Run
+from rft_core.seeds import Purpose
+from rft_core.types import GradedGroup, GradeUnit, Group, Item, SampleUnit, SamplingParams, WeightRef
+
+STOP_POLL_S = 0.25
+
+
+def collect_step(run: Run, step: int, clock: StepClock) -> tuple[GradedGroup, ...]:
+    """The graded groups of a training step: from the store if they were stored, else sampled now."""
+    if (stored := stored_groups(run, "rollouts", step, "train")) is not None:
+        return stored
+    draws = run.draws(step)
+    items = items_of(draws, run.sources.train)
+    run.phase("publishing")
+    policy = run.current_policy()
+    training = run.config.training
+    groups = sample_and_grade(
+        run,
+        draws,
+        items,
+        purpose="train",
+        policy=policy,
+        sampling=run.config.sampling,
+        samples=training.group_size,
+        unit_size=training.prompts_per_unit,
+        clock=clock,
+    )
+    record_groups(run, "rollouts", step, "train", groups, {"policy": policy.number, "policy_digest": policy.digest})
+    return groups
+
+
+def stored_groups(run: Run, kind: str, step: int, split: str) -> tuple[GradedGroup, ...] | None:
+    """What an earlier process stored; None if it did not, or if the file did not survive a power cut."""
+    record = run.journal.last(kind, step)
+    if record is None:
+        return None
+    path = run.run_dir.rollout_file(split, step)
+    try:
+        return tuple(store.read(path, record.data["content_sha256"]))
+    except (StorageError, IntegrityError) as error:
+        run.run_dir.log_event("rollouts_lost", step=step, split=split, error=str(error))
+        return None
+
+
+def record_groups(
+    run: Run, kind: str, step: int, split: str, groups: Sequence[GradedGroup], data: dict[str, Any]
+) -> None:
+    """Store groups and journal their digest. Sampling them again must have given the same bits."""
+    digest = store.content_digest(groups)
+    path = run.run_dir.rollout_file(split, step)
+    failpoints.hit("collect.before_store" if split == "train" else "evaluation.before_store")
+    store.write(path, store.to_table(step, groups))
+    earlier = run.journal.last(kind, step)
+    if earlier is not None:
+        if earlier.data["content_sha256"] != digest:
+            raise IntegrityError(
+                f"sampling step {step} ({split}) again gave other rollouts than the journal recorded: the software, "
+                "the number of threads or the processor changed; go on where the run began, or start a new one"
+            )
+        return
+    failpoints.hit("rollouts.before_journal" if split == "train" else "evaluation.before_journal")
+    run.journal.append(Record(kind=kind, step=step, data={**data, "content_sha256": digest}, aside={"file": path.name}))
+    failpoints.hit("rollouts.after_journal" if split == "train" else "evaluation.after_journal")
+
+
+def sample_and_grade(
+    run: Run,
+    draws: Sequence[Draw],
+    items: Sequence[Item],
+    *,
+    purpose: Purpose,
+    policy: WeightRef,
+    sampling: SamplingParams,
+    samples: int,
+    unit_size: int,
+    clock: StepClock,
+) -> tuple[GradedGroup, ...]:
+    """Sample every unit and grade each as soon as it arrives. The order of the answer is that of the
+    draws, whoever finished first."""
+    assert run.samplers is not None
+    assert run.graders is not None
+    units = sample_units(
+        draws,
+        items,
+        purpose=purpose,
+        samples=samples,
+        unit_size=unit_size,
+        run_id=run.run_id,
+        seed=run.config.seed,
+        policy=policy,
+        sampling=sampling,
+    )
+    graded: list[tuple[GradedGroup, ...]] = [()] * len(units)
+    groups: list[tuple[Group, ...]] = [()] * len(units)
+    run.phase("sampling")
+    pending: dict[Future[Any], tuple[str, int]] = {
+        run.samplers.submit(unit): ("sample", number) for number, unit in enumerate(units)
+    }
+    try:
+        while pending:
+            done, _ = wait(pending, timeout=STOP_POLL_S, return_when=FIRST_COMPLETED)
+            if purpose == "train":
+                run.check_stop()
+            for future in sorted(done, key=lambda f: pending[f]):
+                kind, number = pending.pop(future)
+                answer = future.result()
+                clock.add(answer.busy)
+                if kind == "sample":
+                    failpoints.hit("collect.unit_sampled")
+                    start = number * unit_size
+                    groups[number] = groups_of(units[number], items[start : start + unit_size], answer.groups)
+                    pending[run.graders.submit(_grade_unit(run, units[number], groups[number]))] = ("grade", number)
+                    if all(kind == "grade" for kind, _ in pending.values()):
+                        run.phase("grading")
+                else:
+                    failpoints.hit("collect.unit_graded")
+                    graded[number] = tuple(
+                        GradedGroup(group=g, grades=tuple(s))
+                        for g, s in zip(groups[number], answer.grades, strict=True)
+                    )
+    finally:
+        for future in pending:
+            future.cancel()
+    flat = tuple(g for unit in graded for g in unit)
+    run.sampled_tokens += sum(r.completion_tokens for g in flat for r in g.group.rollouts)
+    return flat
+
+
+def _grade_unit(run: Run, unit: SampleUnit, groups: tuple[Group, ...]) -> GradeUnit:
+    return GradeUnit(
+        request_id=f"grade-{unit.request_id}",
+        run_id=run.run_id,
+        groups=groups,
+        timeout_s=run.config.grading.timeout_s,
+    )

@@ -1,0 +1,76 @@
+"""Files that are there whole or not at all, and disk errors as sentences."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rft_core.errors import RftError, StorageError
+
+
+@contextlib.contextmanager
+def storage(action: str, path: Path) -> Iterator[None]:
+    """Turns an OSError into a StorageError that says what could not be done, and where."""
+    try:
+        yield
+    except RftError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(
+            f"could not {action} in {path}: {reason}; free space or fix the permissions, then 'rft-engine resume'"
+        ) from error
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames and new names in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def fsync_tree(folder: Path) -> None:
+    """Sync every file and folder below `folder`, and itself."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            handle = os.open(Path(root) / name, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        fsync_folder(Path(root))
+
+
+def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
+    """Write readable JSON under a temporary name, then rename it over `path`."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(), sync=sync)
+
+
+def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write under a temporary name in the same folder, sync, then rename over `path`."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with storage(f"write {path.name}", path.parent):
+        try:
+            with temporary.open("wb") as handle:
+                handle.write(data)
+                if sync:
+                    handle.flush()
+                    os.fsync(handle.fileno())
+            temporary.replace(path)
+            if sync:
+                fsync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

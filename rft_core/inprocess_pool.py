@@ -1,0 +1,96 @@
+"""The pool of `in_process: true`: the component lives in the engine's own process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+from rft_core.errors import WorkerError
+from rft_core.hosting import GraderHost, SamplerHost, same_policy
+from rft_core.registry import Registry
+from rft_core.remote.handshake import WorkerKind
+from rft_core.specs import BuildContext
+from rft_core.types import GradeUnit, ModelRef, SamplerInfo, SampleUnit, WeightRef
+from rft_core.worker_config import WorkerConfig
+
+
+class InProcessPool:
+    """Same interface as `WorkerPool`, without processes: one thread for a sampler, a few for a grader."""
+
+    def __init__(
+        self,
+        kind: WorkerKind,
+        raw_component: Mapping[str, Any],
+        worker: WorkerConfig,
+        *,
+        registry: Registry,
+        base_dir: Path,
+        model: ModelRef | None,
+        seed: int,
+        emit: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        self._kind, self._raw, self._worker, self._registry, self._emit = kind, raw_component, worker, registry, emit
+        self._context = BuildContext(base_dir=base_dir, seed=seed, model=model)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._host: SamplerHost | GraderHost | None = None
+        self._threads = ThreadPoolExecutor(1 if kind == "sampler" else 2, f"{kind}-in-process")
+
+    def start(self) -> None:
+        self._host = self._threads.submit(self._build).result()
+        self._emit("worker_started", {"worker": f"{self._kind} in process", "pid": None})
+
+    def _build(self) -> SamplerHost | GraderHost:
+        component = self._registry.build(self._kind, self._raw, self._context)
+        if self._kind == "grader":
+            return GraderHost(component, self._worker.concurrency)
+        host = SamplerHost(component)
+        host.info()
+        return host
+
+    @property
+    def info(self) -> SamplerInfo:
+        return self._sampler().info()
+
+    def load_policy(self, ref: WeightRef) -> None:
+        self._threads.submit(self._sampler().load_policy, ref).result()
+
+    def submit(self, unit: SampleUnit | GradeUnit) -> Future[Any]:
+        with self._lock:
+            if self._closed:
+                raise WorkerError(f"the {self._kind} pool is closed")
+            return self._threads.submit(self._run, unit)
+
+    def _run(self, unit: SampleUnit | GradeUnit) -> Any:
+        if isinstance(unit, GradeUnit):
+            if not isinstance(self._host, GraderHost):
+                raise WorkerError("the grader pool was not started")
+            return self._host.grade(unit)
+        sampler = self._sampler()
+        if sampler.policy is None or not same_policy(sampler.policy, unit.policy):
+            sampler.load_policy(unit.policy)
+        return sampler.sample(unit)
+
+    def _sampler(self) -> SamplerHost:
+        if not isinstance(self._host, SamplerHost):
+            raise WorkerError(f"the {self._kind} pool holds no started sampler")
+        return self._host
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        if self._host is not None:
+            self._host.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,180 @@
+"""The run journal: the append-only truth about a run.
+
+A record says what was decided or computed: the plan of a step, its rollouts (by digest of the file
+that holds them), its update, an evaluation, a checkpoint. `data` is canonical: equal runs have equal
+bytes there, and the run's hash covers it. `aside` holds what may differ between equal runs, such as
+the digest of a compressed file.
+
+On disk: segments `000001.log`, …, a new one after each checkpoint. A record is framed by magic,
+length and CRC-32. A process that dies while it writes leaves a torn tail, which the next reader cuts
+off; damage anywhere else is an IntegrityError, because a later record proves that it was once whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rft_core import failpoints
+from rft_core.canonical import canonical_json
+from rft_core.errors import IntegrityError
+from rft_core.files import fsync_folder, storage
+
+MAGIC = b"RFTJ"
+HEADER = struct.Struct("<4sII")
+MAX_RECORD_BYTES = 64 << 20
+CANONICAL_KINDS = frozenset({"run", "plan", "rollouts", "update", "evaluation", "test"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    kind: str
+    step: int
+    data: Mapping[str, Any] = field(default_factory=dict)
+    aside: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Journal:
+    """Append and read. One writer at a time (the run directory is locked)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.records: list[Record] = []
+        self.cut_bytes = 0
+        """Bytes of a torn tail that opening cut off."""
+        self._latest: dict[tuple[str, int | None], Record] = {}
+        self._hash = hashlib.sha256()
+        self._handle: BinaryIO | None = None
+        with storage("open the journal", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._read()
+            self._open_segment(max(1, len(self._segments())))
+
+    @property
+    def canonical_sha256(self) -> str:
+        """Hash of all canonical records so far, in order: equal for equal runs."""
+        return self._hash.hexdigest()
+
+    def last(self, kind: str, step: int | None = None) -> Record | None:
+        """The latest record of a kind, of one step if given."""
+        return self._latest.get((kind, step))
+
+    def append(self, record: Record) -> None:
+        """Write one record to the operating system. It survives a crash of the process from here on,
+        and of the machine after `commit`."""
+        assert self._handle is not None
+        frame = _frame(len(self.records), record)
+        with storage("append to the journal", self.folder):
+            middle = len(frame) // 2
+            if failpoints._armed == "journal.half_record":
+                self._handle.write(frame[:middle])
+                failpoints.hit("journal.half_record")
+                frame = frame[middle:]
+            self._handle.write(frame)
+        self._remember(record)
+
+    def commit(self) -> None:
+        """Make everything appended so far survive a power cut: the one fsync before a step counts."""
+        assert self._handle is not None
+        with storage("sync the journal", self.folder):
+            os.fsync(self._handle.fileno())
+
+    def new_segment(self) -> None:
+        """Start the next segment; called after a checkpoint."""
+        self.commit()
+        self._open_segment(len(self._segments()) + 1)
+        failpoints.hit("journal.new_segment")
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    def _segments(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*.log"))
+
+    def _open_segment(self, number: int) -> None:
+        self.close()
+        # Unbuffered: a record is in the kernel when append returns, or the append raised.
+        self._handle = (self.folder / f"{number:06d}.log").open("ab", buffering=0)
+        fsync_folder(self.folder)
+
+    def _remember(self, record: Record) -> None:
+        self.records.append(record)
+        self._latest[record.kind, None] = self._latest[record.kind, record.step] = record
+        if record.kind in CANONICAL_KINDS:
+            self._hash.update(canonical_json([record.kind, record.step, record.data]))
+            self._hash.update(b"\n")
+
+    def _read(self) -> None:
+        segments = self._segments()
+        for position, segment in enumerate(segments):
+            if segment.name != f"{position + 1:06d}.log":
+                raise IntegrityError(
+                    f"the journal lacks a segment before {segment}; restore it from a backup or start a new run"
+                )
+            data = segment.read_bytes()
+            good = 0
+            for record, end in _frames(data, len(self.records)):
+                self._remember(record)
+                good = end
+            if good == len(data):
+                continue
+            if position + 1 < len(segments) or _has_later_frame(data, good):
+                raise IntegrityError(
+                    f"the journal is damaged at byte {good} of {segment}, and records follow it; "
+                    "restore the file from a backup or start a new run"
+                )
+            self.cut_bytes = len(data) - good
+            os.truncate(segment, good)
+
+
+def _frame(number: int, record: Record) -> bytes:
+    payload = canonical_json(
+        {"n": number, "kind": record.kind, "step": record.step, "data": record.data, "aside": record.aside}
+    )
+    return HEADER.pack(MAGIC, len(payload), zlib.crc32(payload)) + payload
+
+
+def _frames(data: bytes, first: int) -> Iterator[tuple[Record, int]]:
+    """Whole records from the start of `data` with the offset behind each; stops at the first that is not."""
+    offset, number = 0, first
+    while (parsed := _parse(data, offset)) is not None:
+        values, offset = parsed
+        if values["n"] != number:
+            raise IntegrityError(
+                f"the journal holds record {values['n']} where record {number} belongs; restore it from a backup"
+            )
+        number += 1
+        yield Record(kind=values["kind"], step=values["step"], data=values["data"], aside=values["aside"]), offset
+
+
+def _parse(data: bytes, offset: int) -> tuple[dict[str, Any], int] | None:
+    if offset + HEADER.size > len(data):
+        return None
+    magic, length, checksum = HEADER.unpack_from(data, offset)
+    start, end = offset + HEADER.size, offset + HEADER.size + length
+    if magic != MAGIC or length > MAX_RECORD_BYTES or end > len(data):
+        return None
+    payload = data[start:end]
+    if zlib.crc32(payload) != checksum:
+        return None
+    values: dict[str, Any] = json.loads(payload)
+    return values, end
+
+
+def _has_later_frame(data: bytes, offset: int) -> bool:
+    """Whether a whole record stands somewhere behind a damaged one."""
+    position = data.find(MAGIC, offset + 1)
+    while position != -1:
+        if _parse(data, position) is not None:
+            return True
+        position = data.find(MAGIC, position + 1)
+    return False

@@ -1,0 +1,110 @@
+"""Puts a run back where it was: the last whole checkpoint, then the stored steps since, replayed.
+
+A step counts when its update is in the journal. Steps past the checkpoint are trained again from
+their stored rollouts, which costs no sampling and no grading, and each must give the report that the
+journal holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rft_core import checkpoint, failpoints
+from rft_core.collect import stored_groups
+from rft_core.errors import IntegrityError
+from rft_core.evaluation import evaluate
+from rft_core.journal import Record
+from rft_core.planning import items_of
+from rft_core.run import Run
+from rft_core.types import GradedGroup, TrainBatch, TrainReport
+
+
+def recover(run: Run) -> int:
+    """Bring the optimizer to the last step that counts, and return it; 0 for a new run.
+
+    IntegrityError if what is stored is not what was written, or does not give the same update again."""
+    failpoints.hit("recover.opened")
+    if run.journal.cut_bytes:
+        run.run_dir.log_event("journal_tail_cut", bytes=run.journal.cut_bytes)
+    _check_same_run(run)
+    last = run.journal.last("update")
+    if last is None:
+        return 0
+    start = 0
+    if checkpoint.steps(run.run_dir):
+        start, faults = checkpoint.latest_whole(run.run_dir, last.step)
+        for fault in faults:
+            run.run_dir.log_event("checkpoint_passed_over", fault=fault)
+        run.optimizer.load(run.run_dir.checkpoint(start) / "optimizer")
+        run.policy_changed(_policy_at(run, start))
+        failpoints.hit("recover.checkpoint_loaded")
+    for step in range(start + 1, last.step + 1):
+        run.phase(f"replaying step {step}")
+        _replay(run, step)
+        failpoints.hit("recover.step_replayed")
+    return last.step
+
+
+def train_batch(run: Run, step: int, groups: Sequence[GradedGroup]) -> TrainBatch:
+    """What the optimizer gets for a step: groups, or the items where it needs labels."""
+    items = items_of(run.draws(step), run.sources.train) if run.optimizer.needs == "labels" else ()
+    return TrainBatch(step=step, total_steps=run.total_steps, groups=tuple(groups), items=items)
+
+
+def update_record(step: int, report: TrainReport) -> Record:
+    """What the journal holds of an update: everything the optimizer reported."""
+    data: Mapping[str, object] = {
+        "policy": report.policy,
+        "metrics": dict(report.metrics),
+        "trained_tokens": report.trained_tokens,
+        "dropped": dict(report.dropped),
+    }
+    return Record(kind="update", step=step, data=data)
+
+
+def _replay(run: Run, step: int) -> None:
+    expected = run.journal.last("update", step)
+    assert expected is not None
+    groups: Sequence[GradedGroup] = ()
+    if run.optimizer.needs == "rollouts":
+        stored = stored_groups(run, "rollouts", step, "train")
+        if stored is None:
+            raise IntegrityError(
+                f"the rollouts of step {step} are gone, and the checkpoint before it is older: restore "
+                f"{run.run_dir.rollout_file('train', step)} from a backup, or start a new run from the last checkpoint"
+            )
+        groups = stored
+    report = run.optimizer.step(train_batch(run, step, groups))
+    if update_record(step, report).data != expected.data:
+        raise IntegrityError(
+            f"training step {step} again gave another update than the journal recorded: the software, the number of "
+            "threads or the processor changed; go on where the run began, or start a new one with init_from"
+        )
+    run.policy_changed(report.policy)
+    if run.journal.last("evaluation", step) is not None:
+        evaluate(run, step)
+
+
+def _policy_at(run: Run, step: int) -> int:
+    record = run.journal.last("update", step)
+    return int(record.data["policy"]) if record else 0
+
+
+def _check_same_run(run: Run) -> None:
+    """Journal what the run is, or make sure that it is still the same."""
+    data = {
+        "seed": run.config.seed,
+        "data": {
+            split: None if (source := run.sources.of(split)) is None else source.fingerprint()
+            for split in ("train", "validation", "test")
+        },
+    }
+    first = run.journal.last("run")
+    if first is None:
+        run.journal.append(Record(kind="run", step=0, data=data, aside={"run_id": run.run_id}))
+        run.journal.commit()
+    elif dict(first.data) != data:
+        raise IntegrityError(
+            f"the data of the run in {run.run_dir.path} changed since it began; restore the files, "
+            "or start a new run with init_from"
+        )

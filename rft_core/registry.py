@@ -1,0 +1,249 @@
+"""Finds installed plugins and answers for their components.
+
+Discovery is our own loop over entry points, with one status per entry point, because one broken
+plugin must neither hide the others nor stop a run that does not name it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any, Literal
+
+import pluggy
+import structlog
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from pydantic import BaseModel, ValidationError
+
+from rft_core import hookspecs
+from rft_core.canonical import digest
+from rft_core.config_errors import config_error
+from rft_core.errors import ComponentError, ConfigError, PluginError, RftError, UnknownNameError, nearest
+from rft_core.specs import BuildContext, Spec
+
+log = structlog.get_logger(__name__)
+
+Kind = Literal["data_source", "model_source", "sampler", "grader", "optimizer", "optimizer_part", "observer", "command"]
+Status = Literal["ok", "disabled", "incompatible", "conflict", "error"]
+
+HOOK_OF_KIND: dict[Kind, str] = {
+    "data_source": "rft_data_sources",
+    "model_source": "rft_model_sources",
+    "sampler": "rft_samplers",
+    "grader": "rft_graders",
+    "optimizer": "rft_optimizers",
+    "optimizer_part": "rft_optimizer_parts",
+    "observer": "rft_observers",
+    "command": "rft_commands",
+}
+LIFECYCLE_HOOKS = (
+    "rft_run_started",
+    "rft_step_finished",
+    "rft_evaluation_finished",
+    "rft_checkpoint_saved",
+    "rft_run_finished",
+    "rft_run_failed",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginOwner:
+    """The distribution behind a plugin."""
+
+    plugin: str
+    distribution: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+
+@dataclass(kw_only=True)
+class PluginStatus:
+    """What became of one entry point."""
+
+    owner: PluginOwner
+    module: str
+    status: Status
+    message: str = ""
+    components: list[str] = field(default_factory=list)
+    """`kind/name` of everything it registered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    spec: Spec
+    owner: PluginOwner
+
+
+class Registry:
+    """All components by kind and name. Create with `Registry.discover()`."""
+
+    def __init__(self) -> None:
+        self.plugins: list[PluginStatus] = []
+        self._components: dict[Kind, dict[str, list[Registered]]] = {kind: {} for kind in HOOK_OF_KIND}
+        self._observers: list[tuple[PluginOwner, str, Callable[..., None]]] = []
+
+    @classmethod
+    def discover(cls, disabled: Iterable[str] = ()) -> Registry:
+        """Load every installed plugin. Never raises because of a plugin."""
+        registry = cls()
+        skip = set(disabled)
+        seen: set[tuple[str, str, str]] = set()
+        for distribution in importlib.metadata.distributions():
+            for entry in distribution.entry_points:
+                if entry.group != hookspecs.ENTRY_POINT_GROUP:
+                    continue
+                owner = PluginOwner(
+                    plugin=entry.name, distribution=distribution.metadata["Name"], version=distribution.version
+                )
+                key = (owner.distribution, entry.name, entry.value)
+                if key in seen:
+                    continue
+                seen.add(key)
+                registry.plugins.append(registry._load(entry, owner, distribution.requires or [], entry.name in skip))
+        registry.plugins.sort(key=lambda p: (p.owner.distribution, p.owner.plugin))
+        registry._mark_conflicts()
+        return registry
+
+    def _load(
+        self, entry: importlib.metadata.EntryPoint, owner: PluginOwner, requires: list[str], disabled: bool
+    ) -> PluginStatus:
+        result = PluginStatus(owner=owner, module=entry.value, status="ok")
+        if disabled:
+            result.status = "disabled"
+            return result
+        if problem := _incompatibility(requires):
+            result.status, result.message = "incompatible", problem
+            return result
+        try:
+            module = entry.load()
+            self.add_module(module, owner, result)
+        except Exception as error:  # noqa: BLE001 the boundary: a plugin may fail in any way, and is named
+            result.status, result.message = "error", f"{type(error).__name__}: {error}"
+            self._forget(owner)
+            result.components.clear()
+        return result
+
+    def add_module(self, module: ModuleType, owner: PluginOwner, result: PluginStatus | None = None) -> None:
+        """Register one plugin module. PluginError if it uses hooks that do not exist."""
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
+        manager.register(module)
+        known = [*HOOK_OF_KIND.values(), *LIFECYCLE_HOOKS]
+        for name in dir(module):
+            if name.startswith("rft_") and manager.parse_hookimpl_opts(module, name) is not None and name not in known:
+                raise PluginError(
+                    f"the plugin {owner} implements a hook '{name}' that does not exist{nearest(name, known)}"
+                )
+        for kind, hook in HOOK_OF_KIND.items():
+            for implementation in getattr(manager.hook, hook).get_hookimpls():
+                for spec in implementation.function() or ():
+                    self._components[kind].setdefault(spec.name, []).append(Registered(spec=spec, owner=owner))
+                    if result is not None:
+                        result.components.append(f"{kind}/{spec.name}")
+        for hook in LIFECYCLE_HOOKS:
+            for implementation in getattr(manager.hook, hook).get_hookimpls():
+                self._observers.append((owner, hook, implementation.function))
+
+    def _forget(self, owner: PluginOwner) -> None:
+        for table in self._components.values():
+            for name in list(table):
+                table[name] = [r for r in table[name] if r.owner != owner]
+                if not table[name]:
+                    del table[name]
+        self._observers = [entry for entry in self._observers if entry[0] != owner]
+
+    def _mark_conflicts(self) -> None:
+        for kind, table in self._components.items():
+            for name, owners in table.items():
+                if len(owners) > 1:
+                    for status in self.plugins:
+                        if any(r.owner == status.owner for r in owners):
+                            status.status = "conflict"
+                            others = ", ".join(sorted({str(r.owner) for r in owners}))
+                            status.message = f"{kind}/{name} is registered by {others}; uninstall all but one"
+
+    def names(self, kind: Kind) -> list[str]:
+        return sorted(self._components[kind])
+
+    def registered(self, kind: Kind, name: str, *, where: str | None = None) -> Registered:
+        """The one component of this name. UnknownNameError or PluginError (a conflict) otherwise."""
+        found = self._components[kind].get(name, [])
+        if not found:
+            broken = [f"{p.owner} ({p.message})" for p in self.plugins if p.status in ("error", "incompatible")]
+            hint = f". These plugins could not be loaded: {'; '.join(broken)}" if broken else ""
+            raise UnknownNameError(kind.replace("_", " "), name, self.names(kind), where=where, hint=hint)
+        if len(found) > 1:
+            owners = " and ".join(str(r.owner) for r in found)
+            raise PluginError(f"the {kind.replace('_', ' ')} '{name}' is registered by {owners}; uninstall all but one")
+        return found[0]
+
+    def describe(self, kind: Kind, name: str) -> PluginOwner:
+        return self.registered(kind, name).owner
+
+    def configure(self, kind: Kind, raw: Mapping[str, Any], *, where: str) -> tuple[Registered, BaseModel]:
+        """The component that `raw` names, and its settings checked by its own config class.
+
+        A grader's `type` stays in its settings if its config declares such a field (OpenAI's JSON does)."""
+        name = raw.get("type")
+        if not isinstance(name, str):
+            raise ConfigError(f"a component needs a 'type'{nearest('', self.names(kind))}", where=where)
+        found = self.registered(kind, name, where=f"{where}.type")
+        config_class: type[BaseModel] = found.spec.config  # type: ignore[union-attr]
+        values = {k: v for k, v in raw.items() if k != "type" or "type" in config_class.model_fields}
+        try:
+            return found, config_class.model_validate(values)
+        except ValidationError as error:
+            raise config_error(error, config_class, where) from None
+
+    def digest_of(self, kind: Kind, raw: Mapping[str, Any]) -> str:
+        """Digest of a component's checked settings and of the plugin that provides it."""
+        found, config = self.configure(kind, raw, where=kind)
+        return digest([kind, found.spec.name, config.model_dump(mode="json"), str(found.owner)])
+
+    def build(self, kind: Kind, raw: Mapping[str, Any], context: BuildContext, *, where: str | None = None) -> Any:
+        """Build a component in this process. RftErrors pass; anything else becomes a ComponentError."""
+        found, config = self.configure(kind, raw, where=where or kind)
+        if context.build_grader is None:
+            context = replace(context, build_grader=lambda nested: self.build("grader", nested, context))
+        try:
+            return found.spec.build(config, context)  # type: ignore[union-attr]
+        except RftError:
+            raise
+        except Exception as error:
+            raise ComponentError(
+                f"the {kind.replace('_', ' ')} '{found.spec.name}' of {found.owner} could not be built: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+    def notify(self, hook: str, event: Mapping[str, object]) -> None:
+        """Tell every plugin that implements this lifecycle hook. One that raises is told no more."""
+        for entry in [e for e in self._observers if e[1] == hook]:
+            owner, _, function = entry
+            try:
+                function(event=event)
+            except Exception as error:  # noqa: BLE001 the boundary: observers never stop a run
+                log.warning(
+                    "plugin_hook_failed", plugin=str(owner), hook=hook, error=f"{type(error).__name__}: {error}"
+                )
+                self._observers.remove(entry)
+
+
+def _incompatibility(requires: Iterable[str]) -> str:
+    """Why a plugin's own requirement on rft-engine is not met by this engine; empty if it is."""
+    from rft_core import __version__
+
+    for text in requires:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if canonicalize_name(requirement.name) == "rft-engine" and not requirement.specifier.contains(
+            __version__, prereleases=True
+        ):
+            return f"needs rft-engine{requirement.specifier}, this is {__version__}; install a matching version"
+    return ""

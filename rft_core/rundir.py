@@ -1,0 +1,139 @@
+"""A run on disk: names, the lock, and the small files beside the journal."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from rft_core.errors import RunDirError
+from rft_core.files import storage, write_json
+
+
+class RunDir:
+    """`runs/<name>/`. Holds an exclusive lock while open for writing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.journal = path / "journal"
+        self.events = path / "events.jsonl"
+        self.metrics = path / "metrics.jsonl"
+        self.logs = path / "logs"
+        self.rollouts = path / "rollouts"
+        self.weights = path / "weights"
+        self.checkpoints = path / "checkpoints"
+        self.summary = path / "summary.json"
+        self.final = path / "final"
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def create(cls, path: Path, config: Mapping[str, Any]) -> RunDir:
+        """A new run directory with its config.json, locked. It appears whole or not at all; RunDirError
+        if the name is taken."""
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        with storage("make a run directory", path.parent):
+            temporary.mkdir(parents=True)
+            write_json(temporary / "config.json", config)
+            try:
+                temporary.rename(path)
+            except OSError:
+                shutil.rmtree(temporary, ignore_errors=True)
+                if not path.exists():
+                    raise
+                raise RunDirError(
+                    f"the run directory {path} exists; resume it with 'rft-engine resume {path}' or choose another --name"
+                ) from None
+        run_dir = cls(path)
+        run_dir.lock()
+        return run_dir
+
+    @classmethod
+    def open(cls, path: Path) -> RunDir:
+        """An existing run directory, not locked. RunDirError if it is not one of ours."""
+        run_dir = cls(path)
+        if not run_dir.config.exists():
+            kind = "holds no config.json" if path.is_dir() else "does not exist"
+            raise RunDirError(f"{path} {kind}, so it is not a run directory; 'rft-engine runs' lists the runs")
+        return run_dir
+
+    def lock(self) -> None:
+        """RunDirError when another process works in this directory."""
+        with storage("lock the run directory", self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / "lock").open("a+")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.seek(0)
+            owner = handle.read().strip() or "another process"
+            handle.close()
+            raise RunDirError(
+                f"the run directory {self.path} is in use by {owner}; wait for it or stop it first"
+            ) from None
+        handle.truncate(0)
+        handle.write(f"process {os.getpid()}\n")
+        handle.flush()
+        self._lock = handle
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def read_config(self) -> dict[str, Any]:
+        return _read_json(self.config)
+
+    def read_summary(self) -> dict[str, Any] | None:
+        return _read_json(self.summary) if self.summary.exists() else None
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        write_json(self.summary, summary)
+
+    def rollout_file(self, split: str, step: int) -> Path:
+        return self.rollouts / (f"step-{step:06d}.parquet" if split == "train" else f"{split}-step-{step:06d}.parquet")
+
+    def checkpoint(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:06d}"
+
+    def log_event(self, kind: str, **values: object) -> None:
+        """Append to events.jsonl: what happened, for people; never part of the run's hash."""
+        self._append(self.events, {"time": round(time.time(), 3), "event": kind, **values})
+
+    def log_metrics(self, values: Mapping[str, object]) -> None:
+        self._append(self.metrics, values)
+
+    def read_lines(self, path: Path) -> Iterator[dict[str, Any]]:
+        """The whole lines of a .jsonl file of this run."""
+        if not path.exists():
+            return
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                continue  # a line torn by a crash; the journal is the truth
+
+    def trim_metrics(self, last_step: int) -> None:
+        """Drop lines of steps that do not count, and torn ones, before a run goes on."""
+        kept = [m for m in self.read_lines(self.metrics) if m.get("step", 0) <= last_step]
+        text = "".join(json.dumps(m, ensure_ascii=False) + "\n" for m in kept)
+        with storage("rewrite metrics.jsonl", self.path):
+            self.metrics.write_text(text, encoding="utf-8")
+
+    def _append(self, path: Path, values: Mapping[str, object]) -> None:
+        with storage(f"append to {path.name}", self.path), path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(values, ensure_ascii=False, default=str) + "\n")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return values
+    except (OSError, ValueError) as error:
+        raise RunDirError(f"{path} cannot be read: {error}; restore it from a backup") from None

@@ -1,0 +1,132 @@
+"""What a plugin registers: one frozen record per component, cheap to create.
+
+`config` is a pydantic class whose fields are the component's settings in the run file. `build` runs
+in the process that will use the component, and is the place for heavy imports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from rft_core.protocols import DataSource, Grader, ModelSource, Observer, Optimizer, Sampler
+from rft_core.types import ModelRef, Needs, SamplingParams
+
+if TYPE_CHECKING:
+    import click
+
+
+class ComponentConfig(BaseModel):
+    """Base of every component's config: unknown keys are refused, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildContext:
+    """What the hosting process knows when it builds a component."""
+
+    base_dir: Path
+    """Relative paths in a config start here: the folder of the run file."""
+    seed: int = 0
+    model: ModelRef | None = None
+    """Set for samplers and optimizers."""
+    run_dir: Path | None = None
+    """Set in the engine's process, None in workers."""
+    sampling: SamplingParams | None = None
+    """The run's sampling settings, for optimizers that rebuild the behaviour distribution."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Core settings a component may need: `total_steps`."""
+    build_grader: Callable[[Mapping[str, Any]], Grader] | None = None
+    """Builds another grader from its config: how `multi` reaches graders of other plugins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSourceSpec:
+    name: str
+    config: type[BaseModel]
+    build: Callable[[Any, BuildContext], DataSource]
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSourceSpec:
+    name: str
+    config: type[BaseModel]
+    build: Callable[[Any, BuildContext], ModelSource]
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerSpec:
+    name: str
+    config: type[BaseModel]
+    build: Callable[[Any, BuildContext], Sampler]
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraderSpec:
+    name: str
+    config: type[BaseModel]
+    build: Callable[[Any, BuildContext], Grader]
+    summary: str
+    variables: Callable[[Any], tuple[str, ...]] = lambda config: ()
+    """Template variables the config refers to, such as `item.answer`; checked against the data before a run."""
+    nested: Callable[[Any], Mapping[str, Mapping[str, Any]]] = lambda config: {}
+    """Configs of graders inside this one, by key: checked before a run, named in the tables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec:
+    name: str
+    config: type[BaseModel]
+    build: Callable[[Any, BuildContext], Optimizer]
+    summary: str
+    needs: Needs = "rollouts"
+    variables: Callable[[Any], tuple[str, ...]] = lambda config: ()
+    """Template variables the config refers to, such as the target of `sft`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerPartSpec:
+    """A named part that optimizers assemble, such as an advantage estimator."""
+
+    name: str
+    role: str
+    """What it is a part for: `advantage`, `objective`, …"""
+    function: Callable[..., Any]
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObserverSpec:
+    name: str
+    config: type[BaseModel]
+    build: Callable[[Any, BuildContext], Observer]
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSpec:
+    """A sub-command for `rft-engine`. `load` is called only when the command is used or its help shown."""
+
+    name: str
+    load: Callable[[], click.Command]
+    summary: str
+
+
+Spec = (
+    DataSourceSpec
+    | ModelSourceSpec
+    | SamplerSpec
+    | GraderSpec
+    | OptimizerSpec
+    | OptimizerPartSpec
+    | ObserverSpec
+    | CommandSpec
+)

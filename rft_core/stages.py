@@ -1,0 +1,259 @@
+"""Drives the stages of a run: each from the weights of the one before, each resumable."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rft_core import failpoints, stage_cache
+from rft_core.assembly import check_components, model_of, open_sources, resolve_model, start_model
+from rft_core.config import RunConfig, RunFile, apply_override, parse_run
+from rft_core.errors import ConfigError, RftError, RunDirError, StopRequested
+from rft_core.files import write_json
+from rft_core.journal import Journal
+from rft_core.loop import train
+from rft_core.registry import Registry
+from rft_core.run import Listener, Run, working
+from rft_core.rundir import RunDir
+from rft_core.summary import finish, versions
+from rft_core.types import ModelRef
+
+EXTENDABLE = (
+    "training.steps",
+    "training.epochs",
+    "validation.early_stopping",
+    "budget",
+    "observers",
+    "checkpoints",
+    "grading.max_error_rate",
+    "grading.timeout_s",
+    "grading.worker",
+    "sampler.worker",
+)
+"""What `resume --set` may change: nothing that alters the bits of the steps already taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What all stages of one call share."""
+
+    registry: Registry
+    listeners: Sequence[Listener]
+    stop: threading.Event
+    use_cache: bool = True
+
+
+def start(run_file: RunFile, setting: Setting, *, exact_name: bool = False) -> dict[str, Any]:
+    """Check everything that can be checked cheaply, make the run directory, and run all stages."""
+    for name, config in run_file.stages:
+        check_components(setting.registry, config, where="" if len(run_file.stages) == 1 else f"stage {name}")
+    root = _new_run_dir(run_file, exact_name)
+    failpoints.hit("run.created")
+    try:
+        return _run_stages(run_file, root, setting)
+    finally:
+        root.unlock()
+
+
+def resume(path: Path, overrides: Sequence[str], setting: Setting) -> dict[str, Any]:
+    """Continue a run where it stands. A finished one is returned as it is, unless `overrides` extend it."""
+    root = RunDir.open(path)
+    root.lock()
+    try:
+        config = root.read_config()
+        raw = dict(config["run_file"])
+        for override in overrides:
+            _check_extendable(override)
+            apply_override(raw, override)
+        run_file = parse_run(raw, base_dir=Path(config["base_dir"]))
+        for name, stage in run_file.stages:
+            check_components(setting.registry, stage, where="" if len(run_file.stages) == 1 else f"stage {name}")
+        if overrides:
+            write_json(root.config, {**config, "run_file": raw})
+            root.summary.unlink(missing_ok=True)
+        return _run_stages(run_file, root, setting)
+    finally:
+        root.unlock()
+
+
+def stage_dir(root: RunDir, run_file: RunFile, number: int) -> Path:
+    """Where stage `number` lives: the last one is the run itself, the others lie in `stages/`."""
+    if number == len(run_file.stages) - 1:
+        return root.path
+    return root.path / "stages" / f"{number + 1}-{run_file.stages[number][0]}"
+
+
+def _new_run_dir(run_file: RunFile, exact_name: bool) -> RunDir:
+    main = run_file.main
+    values = {
+        "run_id": uuid.uuid4().hex,
+        "base_dir": str(run_file.base_dir),
+        "run_file": dict(run_file.raw),
+        "versions": versions(),
+    }
+    runs_dir, number = Path(main.runs_dir), 1
+    while True:
+        name = main.name if number == 1 else f"{main.name}-{number}"
+        try:
+            return RunDir.create(runs_dir / name, values)
+        except RunDirError:
+            if exact_name or not (runs_dir / name).exists():
+                raise
+            number += 1
+
+
+def _check_extendable(override: str) -> None:
+    key = override.partition("=")[0].strip()
+    if key.startswith("stages."):
+        key = key.split(".", 2)[-1]
+    if not any(key == allowed or key.startswith(allowed + ".") for allowed in EXTENDABLE):
+        raise ConfigError(
+            f"'{key}' cannot change in a run that has begun; these can: {', '.join(EXTENDABLE)}. "
+            "For anything else start a new run with init_from"
+        )
+
+
+def _run_stages(run_file: RunFile, root: RunDir, setting: Setting) -> dict[str, Any]:
+    model: ModelRef | None = None
+    summary: dict[str, Any] = {}
+    for number, (name, config) in enumerate(run_file.stages):
+        where = stage_dir(root, run_file, number)
+        is_main = where == root.path
+        if model is None:
+            model = _first_model(config, run_file.base_dir, setting.registry)
+        run_dir = root if is_main else _open_stage(where, root, name)
+        stage = Stage(
+            name=name, config=config, run_dir=run_dir, base_dir=run_file.base_dir, model=model, setting=setting
+        )
+        try:
+            summary = stage.run()
+        finally:
+            if not is_main:
+                run_dir.unlock()
+        if summary["status"] != "succeeded":
+            break
+        model = model_of(run_dir.final, model)
+    return summary
+
+
+def _first_model(config: RunConfig, base_dir: Path, registry: Registry) -> ModelRef:
+    model = resolve_model(registry, config, base_dir)
+    failpoints.hit("model.ready")
+    if config.init_from is not None:
+        return start_model(config.init_from, base_dir, model)
+    return model
+
+
+def _open_stage(path: Path, root: RunDir, name: str) -> RunDir:
+    values = {**root.read_config(), "stage": name}
+    if (path / "config.json").exists():
+        run_dir = RunDir.open(path)
+        run_dir.lock()
+        return run_dir
+    return RunDir.create(path, values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage with everything it needs to run or to go on."""
+
+    name: str
+    config: RunConfig
+    run_dir: RunDir
+    base_dir: Path
+    model: ModelRef
+    setting: Setting
+
+    def run(self) -> dict[str, Any]:
+        """Finish the stage and return its summary; at once if it is finished or cached."""
+        done = self.run_dir.read_summary()
+        if done is not None and done.get("status") == "succeeded":
+            return done
+        self._write_resolved()
+        registry, config = self.setting.registry, self.config
+        for listener in self.setting.listeners:
+            listener("stage_started", {"stage": self.name, "run_dir": str(self.run_dir.path)})
+        sources = open_sources(registry, config, self.base_dir)
+        key = None
+        if config.cache and self.setting.use_cache:
+            key = stage_cache.key_of(config, sources, self.model, registry)
+            if (cached := stage_cache.take(key, self.run_dir)) is not None:
+                for listener in self.setting.listeners:
+                    listener("stage_cached", {"stage": self.name, "steps": cached["steps"]})
+                return cached
+        lines = list(self.run_dir.read_lines(self.run_dir.metrics))
+        run = Run(
+            run_id=self.run_dir.read_config()["run_id"],
+            lineage=self.name,
+            config=config,
+            base_dir=self.base_dir,
+            run_dir=self.run_dir,
+            registry=registry,
+            sources=sources,
+            model=self.model,
+            journal=Journal(self.run_dir.journal),
+            stop=self.setting.stop,
+            listeners=list(self.setting.listeners),
+            earlier_s=lines[-1]["elapsed_s"] if lines else 0.0,
+            sampled_tokens=sum(line.get("sampled_tokens", 0) for line in lines),
+        )
+        summary = _work(run)
+        if key is not None:
+            stage_cache.keep(key, self.run_dir)
+        return summary
+
+    def _write_resolved(self) -> None:
+        values = self.run_dir.read_config()
+        model = {
+            "path": str(self.model.path),
+            "device": self.model.device,
+            "dtype": self.model.dtype,
+            "adapter": None if self.model.adapter is None else str(self.model.adapter),
+        }
+        resolved = {"resolved": self.config.model_dump(mode="json"), "resolved_model": model}
+        if any(values.get(k) != v for k, v in resolved.items()):
+            write_json(self.run_dir.config, {**values, **resolved})
+        failpoints.hit("run.config_written")
+        for folder in (self.run_dir.logs, self.run_dir.rollouts, self.run_dir.weights, self.run_dir.checkpoints):
+            folder.mkdir(exist_ok=True)
+
+
+def _work(run: Run) -> dict[str, Any]:
+    """Train and finish; whatever happens, the summary says how it ended."""
+    needs_sampler = run.config.grader is not None and (
+        run.registry.registered("optimizer", run.config.optimizer["type"]).spec.needs == "rollouts"  # type: ignore[union-attr]
+        or (run.config.validation.sampling and (run.sources.validation or run.sources.test) is not None)
+    )
+    try:
+        with working(run, needs_sampler=needs_sampler):
+            if needs_sampler and run.journal.last("update") is None:
+                run.current_policy()
+            return finish(run, train(run))
+    except StopRequested as stop:
+        return _stopped(run, "stopped", str(stop))
+    except (RftError, KeyboardInterrupt) as error:
+        _stopped(run, "failed", str(error))
+        run.emit("run_failed", error=str(error), run_dir=str(run.run_dir.path))
+        raise
+    finally:
+        run.journal.close()
+
+
+def _stopped(run: Run, status: str, reason: str) -> dict[str, Any]:
+    last = run.journal.last("update")
+    summary = {
+        "status": status,
+        "reason": reason,
+        "run_id": run.run_id,
+        "steps": last.step if last else 0,
+        "wall_s": run.elapsed_s,
+        "versions": versions(),
+    }
+    run.run_dir.write_summary(summary)
+    if status == "stopped":
+        run.emit("run_finished", **summary)
+    return summary

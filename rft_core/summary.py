@@ -1,0 +1,143 @@
+"""The end of a stage: the test split, `final/`, summary.json."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rft_core import checkpoint, failpoints
+from rft_core.evaluation import Evaluation, compare, evaluate, evaluate_test, report_of
+from rft_core.files import fsync_folder, storage
+from rft_core.loop import Progress
+from rft_core.run import Run
+from rft_core.types import WeightRef
+from rft_core.weights import ADAPTER_FILE, digest_of
+
+VERSIONED = (
+    "rft-engine",
+    "rft-workers",
+    "rft-protos",
+    "torch",
+    "transformers",
+    "peft",
+    "numpy",
+    "pyarrow",
+    "grpcio",
+    "protobuf",
+)
+
+
+def finish(run: Run, done: int) -> dict[str, Any]:
+    """Evaluate the test rows once, copy the result to `final/`, and say what came of the run."""
+    progress = Progress(run)
+    best = next((s for s in progress.best_steps(len(progress.scores)) if s in checkpoint.steps(run.run_dir)), None)
+    chosen = best if run.config.result == "best" and best is not None else done
+    policy = run.run_dir.checkpoint(chosen) / "optimizer" / "policy"
+    failpoints.hit("finish.before_test")
+    test: tuple[Evaluation, Evaluation] | None = None
+    if run.sources.test is not None and run.samplers is not None:
+        initial = run.initial_policy()
+        if run.policy != initial:
+            run.serve(initial)
+        before = evaluate_test(run, 0, initial)
+        final = _weight_ref(run, policy, chosen)
+        run.serve(final)
+        test = (before, evaluate_test(run, chosen, final))
+    failpoints.hit("finish.before_final")
+    _copy_final(run, policy)
+    summary = summarise_run(run, done, best, chosen, test)
+    failpoints.hit("finish.before_summary")
+    run.run_dir.write_summary(summary)
+    failpoints.hit("finish.after_summary")
+    run.emit("run_finished", **summary)
+    return summary
+
+
+def _weight_ref(run: Run, folder: Path, step: int) -> WeightRef:
+    record = run.journal.last("update", step)
+    return WeightRef(
+        run_id=run.run_id,
+        lineage=run.lineage,
+        number=int(record.data["policy"]) if record else 0,
+        digest=digest_of(folder),
+        kind="adapter" if (folder / ADAPTER_FILE).exists() else "full",
+        path=str(folder),
+    )
+
+
+def _copy_final(run: Run, policy: Path) -> None:
+    temporary = run.run_dir.path / ".final.tmp"
+    with storage("write final", run.run_dir.path):
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.copytree(policy, temporary)
+        shutil.rmtree(run.run_dir.final, ignore_errors=True)
+        temporary.rename(run.run_dir.final)
+        fsync_folder(run.run_dir.path)
+
+
+def summarise_run(
+    run: Run, done: int, best: int | None, chosen: int, test: tuple[Evaluation, Evaluation] | None
+) -> dict[str, Any]:
+    """The content of summary.json of a finished stage."""
+    lines = list(run.run_dir.read_lines(run.run_dir.metrics))
+    dropped: Counter[str] = Counter()
+    for line in lines:
+        dropped.update(line.get("dropped", {}))
+    wall = sum(line["step_s"] for line in lines)
+    summary: dict[str, Any] = {
+        "status": "succeeded",
+        "run_id": run.run_id,
+        "steps": done,
+        "best_step": best,
+        "result_step": chosen,
+        "wall_s": run.elapsed_s,
+        "final_weights_sha256": digest_of(run.run_dir.final).removeprefix("sha256:"),
+        "journal_sha256": run.journal.canonical_sha256,
+        "validation": _split_report(run, done, best),
+        "test": None if test is None else _pair_report(run, *test),
+        "engine_share": 1.0 - sum(line["component_s"] for line in lines) / wall if wall else None,
+        "step_s_mean": wall / len(lines) if lines else None,
+        "rollouts": sum(line.get("rollouts", 0) for line in lines),
+        "sampled_tokens": sum(line.get("sampled_tokens", 0) for line in lines),
+        "trained_tokens": sum(line.get("trained_tokens", 0) for line in lines),
+        "dropped": dict(dropped),
+        "versions": versions(),
+    }
+    return summary
+
+
+def _split_report(run: Run, done: int, best: int | None) -> dict[str, Any] | None:
+    if run.journal.last("evaluation", 0) is None:
+        return None
+    before, after = evaluate(run, 0), evaluate(run, done)
+    assert before is not None
+    assert after is not None
+    report = _pair_report(run, before, after)
+    if best is not None and (at_best := evaluate(run, best)) is not None:
+        report["best"] = report_of(at_best, seed=run.config.seed)
+    return report
+
+
+def _pair_report(run: Run, before: Evaluation, after: Evaluation) -> dict[str, Any]:
+    seed = run.config.seed
+    return {
+        "before": report_of(before, seed=seed),
+        "after": report_of(after, seed=seed),
+        "gain": compare(before, after, seed=seed),
+    }
+
+
+def versions() -> Mapping[str, str]:
+    """Versions of what decides a run's bits, and of Python."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,281 @@
+"""The data source `jsonl`: what it reads, and what it says about what it cannot read."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from rft_data_jsonl import source as source_module
+from rft_data_jsonl.config import JsonlConfig
+from rft_data_jsonl.source import JsonlSource
+
+from rft_core import DataSource
+from rft_core.errors import DataError
+from rft_core.strict_json import MAX_DEPTH
+
+GOOD = b'{"messages": [{"role": "user", "content": "q"}], "answer": "a"}'
+USER = '"messages": [{"role": "user", "content": "q"}]'
+
+
+def message(content: str) -> bytes:
+    return f'{{"messages": [{{"role": "user", "content": {content}}}]}}'.encode()
+
+
+def messages(value: str) -> bytes:
+    return f'{{"messages": {value}}}'.encode()
+
+
+# name, the row, column (None: not known), part of the problem, part of the hint
+BAD_ROWS = [
+    ("not_json", b"hello", 1, "expecting value", "one JSON object"),
+    ("byte_order_mark", b"\xef\xbb\xbf" + GOOD, 1, "BOM", "UTF-8 without BOM"),
+    ("utf16", GOOD.decode().encode("utf-16"), 1, "UTF-16", "UTF-8"),
+    ("latin1", '{"messages": "é"}'.encode("latin-1"), 15, "0xe9 is not UTF-8", "save the file as UTF-8"),
+    ("nul_bytes", b'{"a": \x00}', 7, "NUL", "UTF-8"),
+    ("gzip", b"\x1f\x8b\x08\x00abc", 1, "compressed", "unpack"),
+    ("json_array", b"[" + GOOD + b"]", 1, "a list", "one object per line"),
+    ("array_opened", b"[", 2, "expecting value", "one line, whole"),
+    ("pretty_printed", b"{", 2, "expecting property name", "without indent"),
+    ("comma_after_row", GOOD + b",", len(GOOD) + 1, "extra data", "no commas between lines"),
+    ("two_rows_on_a_line", GOOD + b" " + GOOD, len(GOOD) + 2, "extra data", "its own line"),
+    ("trailing_comma", f"{{{USER},}}".encode(), 1 + len(USER) + 1, "comma stands before", "remove the comma"),
+    ("missing_comma", f'{{{USER} "a": 1}}'.encode(), 1 + len(USER) + 2, "expecting ',' delimiter", "comma is missing"),
+    ("single_quotes", b"{'messages': []}", 2, "expecting property name", "double quotes"),
+    ("typographic_quotes", "{“messages”: []}".encode(), 2, "expecting property name", "typographic"),
+    ("unquoted_key", b"{messages: []}", 2, "expecting property name", "keys stand in double quotes"),
+    ("python_literals", f'{{{USER}, "a": None}}'.encode(), 1 + len(USER) + 8, "expecting value", "null, true, false"),
+    ("comment", f'{{{USER}}} // why'.encode(), 1 + len(USER) + 3, "extra data", "no comments"),
+    ("cut_off_string", b'{"messages": [{"role": "user", "content": "half', 43, "unterminated string", "cut off"),
+    ("raw_tab_in_string", message('"a\tb"'), 45, "invalid control character", "tabs as"),
+    ("bad_escape", message(r'"\d"'), 44, "invalid \\escape", "two"),
+    ("nan", f'{{{USER}, "s": "NaN", "a": NaN}}'.encode(), 1 + len(USER) + 20, "NaN is not a JSON number", "null"),
+    ("infinity", f'{{{USER}, "a": -Infinity}}'.encode(), 1 + len(USER) + 8, "-Infinity", "null"),
+    ("overflow", f'{{{USER}, "a": 1e999}}'.encode(), 1 + len(USER) + 8, "1e999", "null"),
+    ("too_many_digits", f'{{{USER}, "a": {"9" * 5000}}}'.encode(), None, "too many digits", "string"),
+    ("duplicate_key", f'{{{USER}, "a": 1, "a": 2}}'.encode(), None, '"a" stands twice', "keep one"),
+    ("deep_nesting", f'{{{USER}, "a": {"[" * MAX_DEPTH}{"]" * MAX_DEPTH}}}'.encode(), None, "deeper than", "flatten"),
+    ("absurd_nesting", b"[" * 100_000, None, "deeper than", "flatten"),
+    ("lone_surrogate", message(r'"\ud800"'), None, "surrogate", "pair"),
+    ("encoded_twice", json.dumps(GOOD.decode()).encode(), 1, "a string, not an object", "json.dumps once"),
+    ("number", b"17", 1, "a number, not an object", "one JSON object"),
+    ("null", b"null", 1, "null, not an object", "one JSON object"),
+    ("no_messages", b'{"answer": "a"}', None, "no key 'messages'", 'add "messages"'),
+    ("prompt_completion", b'{"prompt": "q", "completion": "a"}', None, "no key 'messages'", "'completion' to 'reference_answer'"),
+    ("misspelt_messages", b'{"Message": []}', None, "no key 'messages'", "rename 'Message'"),
+    ("question_key", b'{"question": "q"}', None, "no key 'messages'", "turn 'question' into"),
+    ("messages_string", messages('"q"'), None, "a string, not a list", "write"),
+    ("messages_empty", messages("[]"), None, "'messages' is empty", "at least one message"),
+    ("message_string", messages('["q"]'), None, "messages[0] is a string", "role"),
+    ("sharegpt", messages('[{"from": "human", "value": "q"}]'), None, "no key 'role'", "rename 'from'"),
+    ("no_role", messages('[{"content": "q"}]'), None, "no key 'role'", "add one of"),
+    ("role_number", messages('[{"role": 1, "content": "q"}]'), None, "role is a number", "use one of"),
+    ("role_alias", messages('[{"role": "human", "content": "q"}]'), None, "unknown role \"human\"", "write 'user'"),
+    ("role_case", messages('[{"role": "User", "content": "q"}]'), None, "unknown role \"User\"", "write 'user'"),
+    ("no_content", messages('[{"role": "user"}]'), None, "no key 'content'", "write"),
+    ("content_null", message("null"), None, "content is null", "string"),
+    ("content_number", message("4"), None, "content is a number", "string"),
+    ("content_empty_list", message("[]"), None, "empty list", "string"),
+    ("image", message('[{"type": "image_url", "image_url": {"url": "x"}}]'), None, "images are not supported", "remove"),
+    ("audio", message('[{"type": "input_audio", "input_audio": {}}]'), None, "audio are not supported", "remove"),
+    ("file", message('[{"type": "file", "file": {}}]'), None, "files are not supported", "remove"),
+    ("part_string", message('["q"]'), None, "not a text part", '"type": "text"'),
+    ("assistant_last", messages('[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]'), None, "role assistant", "reference_answer"),
+    ("developer_last", messages('[{"role":"developer","content":"d"}]'), None, "role developer", "add the user's message"),
+    ("tools_object", f'{{{USER}, "tools": {{}}}}'.encode(), None, "'tools' is an object", "write"),
+    ("tool_shape", f'{{{USER}, "tools": [{{"name": "f"}}]}}'.encode(), None, "tools[0] is not a function", "write"),
+    ("tool_name", f'{{{USER}, "tools": [{{"type":"function","function":{{"name":"a b"}}}}]}}'.encode(), None, "function.name", "rename"),
+    ("tool_parameters", f'{{{USER}, "tools": [{{"type":"function","function":{{"name":"f","parameters":[]}}}}]}}'.encode(), None, "parameters is a list", "schema"),
+]  # fmt: skip
+
+
+def write(folder: Path, data: bytes) -> Path:
+    (folder / "rows.jsonl").write_bytes(data)
+    return folder
+
+
+def load(folder: Path, data: bytes, **settings: object) -> JsonlSource:
+    return JsonlSource(JsonlConfig(path="rows.jsonl", **settings), write(folder, data))
+
+
+def keys(source: JsonlSource) -> list[str]:
+    return [source.item(i).key for i in range(len(source))]
+
+
+@pytest.mark.parametrize("line", [1, 3, 5], ids=["first", "middle", "last"])
+@pytest.mark.parametrize(("name", "row", "column", "problem", "hint"), BAD_ROWS, ids=[row[0] for row in BAD_ROWS])
+def test_a_bad_row_is_located_and_explained(
+    tmp_path: Path, name: str, row: bytes, column: int | None, problem: str, hint: str, line: int
+) -> None:
+    """D1: every kind of malformed row, at any position, gives file, line, column where known, and a hint."""
+    rows = [GOOD] * 5
+    rows[line - 1] = row
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, b"\n".join(rows) + b"\n")
+    error = caught.value
+    assert (error.file, error.line, error.column) == ("rows.jsonl", line, column)
+    assert problem.lower() in error.problem.lower()
+    assert hint in (error.hint or "")
+    place = f"rows.jsonl:{line}" if column is None else f"rows.jsonl:{line}:{column}"
+    assert str(error) == f"{place}: {error.problem}; {error.hint}"
+
+
+@pytest.mark.parametrize(("name", "row", "column", "problem", "hint"), BAD_ROWS, ids=[row[0] for row in BAD_ROWS])
+def test_a_bad_row_can_be_skipped_and_is_counted(
+    tmp_path: Path, name: str, row: bytes, column: int | None, problem: str, hint: str
+) -> None:
+    """D1: with `on_bad_row: skip` the row is left out, its line and reason are told, the others stay."""
+    source = load(tmp_path, b"\n".join([GOOD, row, GOOD]), on_bad_row="skip")
+    assert keys(source) == ["rows.jsonl:1", "rows.jsonl:3"]
+    assert [(skipped.line, skipped.column) for skipped in source.skipped] == [(2, column)]
+    assert problem.lower() in source.skipped[0].reason.lower()
+
+
+def test_there_are_at_least_thirty_kinds() -> None:
+    """D1 promises 30 kinds; names are unique."""
+    assert len({row[0] for row in BAD_ROWS}) == len(BAD_ROWS) >= 30
+
+
+def test_good_rows_come_out_as_they_are(tmp_path: Path) -> None:
+    """All of the format is accepted and kept: every role, text parts, tool calls, tools and free keys."""
+    row = {
+        "messages": [
+            {"role": "system", "content": "s"},
+            {"role": "developer", "content": [{"type": "text", "text": "d"}]},
+            {"role": "user", "content": "ü 😀   "},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+            },
+            {"role": "tool", "tool_call_id": "1", "content": "17"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+        "answer": {"x": [1, 2.5, None, True]},
+    }
+    source = load(tmp_path, json.dumps(row).encode() + b"\n" + json.dumps(row, ensure_ascii=False).encode())
+    assert isinstance(source, DataSource)
+    assert [source.item(i).row for i in range(2)] == [row, row]
+    assert source.item(1).index == 1
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n  \n\t\r\n"])
+def test_blank_lines_and_line_ends_do_not_matter(tmp_path: Path, end: bytes) -> None:
+    """Blank lines, CRLF and a missing final newline are tolerated; keys carry the line of the file."""
+    plain = load(tmp_path, GOOD + b"\n" + GOOD)
+    (tmp_path / "other").mkdir()
+    source = load(tmp_path / "other", end + GOOD + end + b"  " + GOOD + b" ")
+    assert len(source) == 2
+    ends = end.count(b"\n")
+    assert keys(source) == [f"rows.jsonl:{ends + 1}", f"rows.jsonl:{2 * ends + 1}"]
+    assert source.item(1).row["answer"] == "a"
+    assert source.fingerprint() == plain.fingerprint()
+
+
+def test_offset_and_limit_split_a_file(tmp_path: Path) -> None:
+    """Two selections that meet share no row and miss none, even where bad rows are skipped."""
+    rows = [GOOD.replace(b'"a"', b'"%d"' % i) for i in range(10)]
+    rows[2] = rows[7] = b"bad"
+    data = b"\n".join(rows)
+    first = load(tmp_path, data, limit=5, on_bad_row="skip")
+    rest = load(tmp_path, data, offset=5, on_bad_row="skip")
+    assert [first.item(i).row["answer"] for i in range(len(first))] == ["0", "1", "3", "4"]
+    assert [rest.item(i).row["answer"] for i in range(len(rest))] == ["5", "6", "8", "9"]
+    assert [s.line for s in (*first.skipped, *rest.skipped)] == [3, 8]
+    assert first.fingerprint() != rest.fingerprint()
+    assert len(load(tmp_path, data, offset=3, limit=4)) == 4
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "says"),
+    [
+        (b"", {}, "the file is empty"),
+        (b" \n\n", {}, "the file is empty"),
+        (GOOD, {"offset": 1}, "offset 1 passes over all 1 rows"),
+        (b"bad\nbad", {"on_bad_row": "skip"}, "no row can be used; the first error is: rows.jsonl:1:1"),
+    ],
+)
+def test_no_rows_is_an_error(tmp_path: Path, data: bytes, settings: dict[str, object], says: str) -> None:
+    """A source that would be empty says why."""
+    with pytest.raises(DataError, match=says):
+        load(tmp_path, data, **settings)
+
+
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    """A misspelt path gives the nearest file; a folder is refused."""
+    write(tmp_path, GOOD)
+    with pytest.raises(DataError, match=r"did you mean 'rows\.jsonl'"):
+        JsonlSource(JsonlConfig(path="row.jsonl"), tmp_path)
+    with pytest.raises(DataError, match="is a folder"):
+        JsonlSource(JsonlConfig(path="."), tmp_path)
+
+
+def test_a_line_without_end_cannot_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line over the limit is one bad row; the rows after it keep their line and bytes."""
+    monkeypatch.setattr(source_module, "MAX_ROW_BYTES", 1000)
+    data = GOOD + b"\n" + b"x" * 3500 + b"\n" + GOOD
+    source = load(tmp_path, data, on_bad_row="skip")
+    assert keys(source) == ["rows.jsonl:1", "rows.jsonl:3"]
+    assert "longer than 1000 bytes" in source.skipped[0].reason
+
+
+@pytest.mark.parametrize("change", ["edit", "truncate"])
+def test_a_file_that_changes_under_the_run_is_noticed(tmp_path: Path, change: str) -> None:
+    """Other bytes, or none, where a row was are an error that names the line, never another row."""
+    source = load(tmp_path, GOOD + b"\n" + GOOD)
+    with (tmp_path / "rows.jsonl").open("r+b") as handle:
+        if change == "edit":
+            handle.seek(len(GOOD) + 1 + GOOD.index(b'"q"') + 1)
+            handle.write(b"Q")
+        else:
+            handle.truncate(len(GOOD) + 10)
+    assert source.item(0).row["answer"] == "a"
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: the file was changed"):
+        source.item(1)
+
+
+def test_fingerprint_follows_the_selected_bytes(tmp_path: Path) -> None:
+    """A changed row changes the fingerprint; a change outside the selection does not."""
+    before = load(tmp_path, GOOD + b"\n" + GOOD, limit=1).fingerprint()
+    other = GOOD.replace(b'"a"', b'"b"')
+    assert load(tmp_path, GOOD + b"\n" + other, limit=1).fingerprint() == before
+    assert load(tmp_path, other + b"\n" + GOOD, limit=1).fingerprint() != before
+
+
+def test_threads_may_read_at_once(tmp_path: Path) -> None:
+    """Eight threads that read all rows at once each see every row right."""
+    rows = [GOOD.replace(b'"a"', b'"%d"' % i) for i in range(300)]
+    source = load(tmp_path, b"\n".join(rows))
+    seen: list[list[str]] = []
+
+    def read() -> None:
+        seen.append([source.item(i).row["answer"] for i in range(len(source))])
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [[str(i) for i in range(300)]] * 8
+
+
+def test_close_gives_the_file_back(tmp_path: Path) -> None:
+    """No file descriptor stays open, whether the source is closed, dropped, or never came to be."""
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    source = load(tmp_path, GOOD)
+    source.close()
+    source.close()
+    load(tmp_path, GOOD)
+    with pytest.raises(DataError):
+        load(tmp_path, b"bad")
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_position_outside_the_source_is_an_index_error(tmp_path: Path) -> None:
+    """There is no counting from the end."""
+    source = load(tmp_path, GOOD)
+    for index in (-1, 1):
+        with pytest.raises(IndexError):
+            source.item(index)

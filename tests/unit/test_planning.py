@@ -1,0 +1,75 @@
+"""Which rows a step draws, with which seeds: a pure function, without collisions."""
+
+from rft_core.clock import StepClock
+from rft_core.planning import draws_of_step, sample_units
+from rft_core.seeds import epoch_order, seed_of
+from rft_core.types import Busy, Item, SamplingParams, WeightRef
+
+POLICY = WeightRef(run_id="r", lineage="main", number=3, digest="sha256:x", kind="full", path="/nowhere")
+
+
+def test_each_epoch_visits_every_row_once() -> None:
+    """Batches that do not divide the rows run on into the next epoch, and no row is skipped or doubled."""
+    rows, batch = 7, 3
+    indices = [d.index for step in range(1, 8) for d in draws_of_step(step, batch, rows, seed=5)]
+    for epoch in range(3):
+        assert sorted(indices[epoch * rows : (epoch + 1) * rows]) == list(range(rows))
+    assert indices[:7] != indices[7:14], "epochs have orders of their own"
+    assert (epoch_order(5, 0, 50) != epoch_order(6, 0, 50)).any()
+
+
+def test_every_draw_has_its_own_seed() -> None:
+    """No two rollouts of a run share a seed, in any epoch, split, sample or attempt."""
+    seeds = {
+        seed_of(run_seed, purpose, ordinal, sample, attempt)
+        for run_seed in (0, 1)
+        for purpose in ("train", "validation")
+        for ordinal in range(50)
+        for sample in range(8)
+        for attempt in range(2)
+    }
+    assert len(seeds) == 2 * 2 * 50 * 8 * 2
+    assert all(0 <= s < 2**63 for s in seeds)
+
+
+def test_units_depend_on_the_plan_alone() -> None:
+    """The same draws give the same request ids; another policy, temperature or batch gives others."""
+    draws = draws_of_step(1, 4, 10, seed=0)
+    items = [Item(key=str(d.index), index=d.index, row={"messages": [{"role": "user", "content": "x"}]}) for d in draws]
+
+    def ids(policy: WeightRef = POLICY, temperature: float = 1.0, samples: int = 2) -> list[str]:
+        units = sample_units(
+            draws,
+            items,
+            purpose="train",
+            samples=samples,
+            unit_size=3,
+            run_id="r",
+            seed=0,
+            policy=policy,
+            sampling=SamplingParams(temperature=temperature),
+        )
+        assert [len(u.prompts) for u in units] == [3, 1]
+        return [u.request_id for u in units]
+
+    other = WeightRef(run_id="r", lineage="main", number=4, digest="sha256:y", kind="full", path="/nowhere")
+    assert ids() == ids()
+    assert len({*ids(), *ids(other), *ids(temperature=0.5), *ids(samples=3)}) == 8
+
+
+def test_engine_share_counts_waits_as_the_engines() -> None:
+    """Overlapping work counts once; whatever no component fills is the engine's own time."""
+    clock = StepClock()
+    start = clock.start_s
+    clock.end_s = start + 10.0
+    clock.add(
+        [
+            Busy(kind="sample", start_s=start + 1, end_s=start + 5),
+            Busy(kind="grade", start_s=start + 4, end_s=start + 6),
+            Busy(kind="train", start_s=start + 8, end_s=start + 99),
+            Busy(kind="sample", start_s=start - 5, end_s=start - 1),
+        ]
+    )
+    assert clock.component_s() == 7.0
+    assert clock.component_s("sample") == 4.0
+    assert abs(clock.engine_share - 0.3) < 1e-12

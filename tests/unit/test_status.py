@@ -1,0 +1,44 @@
+"""Every error of the catalogue crosses the wire as itself."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from rft_core.errors import ConfigError, RftError, UnknownNameError, WorkerBusyError, error_classes
+from rft_core.remote.status import CODE_OF_REASON, from_status, to_status
+
+
+def test_every_reason_has_a_code_and_no_code_lacks_a_reason() -> None:
+    """The table of status codes and the error catalogue name the same reasons."""
+    assert set(CODE_OF_REASON) == set(error_classes())
+
+
+def instance(cls: type[RftError]) -> RftError:
+    """Some error of this class."""
+    if cls is UnknownNameError:
+        return UnknownNameError("grader", "multy", ["multi"], where="grader.type")
+    if cls is ConfigError:
+        return ConfigError("top_p must be at most 1", where="sampling.top_p")
+    if cls is WorkerBusyError:
+        return WorkerBusyError("full", retry_after_s=1.5)
+    return cls(f"{cls.__name__} says what failed, ümläuts included")
+
+
+@pytest.mark.parametrize("reason", sorted(error_classes()))
+def test_errors_come_back_as_themselves(reason: str) -> None:
+    """Class, sentence and attributes survive, under a status that is not OK."""
+    error = instance(error_classes()[reason])
+    status = to_status(error)
+    restored = from_status(status)
+    assert type(restored) is type(error)
+    assert str(restored) == str(error)
+    assert vars(restored) == vars(error)
+    assert status.code not in (grpc.StatusCode.OK.value[0], None)
+
+
+def test_foreign_statuses_are_not_ours() -> None:
+    """A status without our ErrorInfo gives no error of ours."""
+    status = to_status(ConfigError("x"))
+    status.details.pop()
+    assert from_status(status) is None

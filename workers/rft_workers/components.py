@@ -1,0 +1,149 @@
+"""The components a worker serves: built on request, by run and digest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections import OrderedDict
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rft.v1 import worker_pb2
+
+from rft_core.errors import ConfigError, NotConfiguredError, WorkerBusyError, WorkerRefusedError
+from rft_core.hosting import GraderHost, SamplerHost
+from rft_core.registry import PluginOwner, Registry
+from rft_core.remote import convert
+from rft_core.remote.handshake import KIND_TO_PROTO, WorkerKind, check_release
+from rft_core.specs import BuildContext
+
+log = logging.getLogger("rft_workers")
+
+Key = tuple[str, str]
+"""Run id and component digest."""
+
+
+@dataclass(kw_only=True)
+class Served:
+    """A component that was built for a run."""
+
+    key: Key
+    type: str
+    owner: PluginOwner
+    host: SamplerHost | GraderHost
+    users: int = 0
+    """Calls that use it now; it is not closed under them."""
+
+    def to_proto(self) -> worker_pb2.ServedComponent:
+        policy = self.host.policy if isinstance(self.host, SamplerHost) else None
+        return worker_pb2.ServedComponent(
+            run_id=self.key[0],
+            component_digest=self.key[1],
+            type=self.type,
+            distribution=self.owner.distribution,
+            distribution_version=self.owner.version,
+            policy=None if policy is None else convert.weights_to_proto(policy),
+        )
+
+
+class Components:
+    """Builds and keeps at most `limit` components; the one that was unused longest makes room."""
+
+    def __init__(self, kind: WorkerKind, *, concurrency: int, limit: int, executor: Executor) -> None:
+        self.kind = kind
+        self._concurrency, self._limit, self._executor = concurrency, limit, executor
+        self._served: OrderedDict[Key, Served] = OrderedDict()
+        self._lock = asyncio.Lock()
+        self._registry: Registry | None = None
+        self._registry_lock = threading.Lock()
+
+    def all(self) -> list[Served]:
+        return list(self._served.values())
+
+    def get(self, run_id: str, digest: str) -> Served:
+        """The component of a run. NotConfiguredError if it was not built here, or made room."""
+        key = (run_id, digest)
+        if key not in self._served:
+            raise NotConfiguredError(f"this worker holds no {self.kind} for run {run_id}; configure it first")
+        self._served.move_to_end(key)
+        return self._served[key]
+
+    async def configure(self, request: worker_pb2.ConfigureRequest) -> Served:
+        """Build the component unless it is there. One is built at a time; asking again waits for it."""
+        check_release(request.protocol_release, "the engine", "this worker")
+        if request.kind != KIND_TO_PROTO[self.kind]:
+            raise WorkerRefusedError(f"this worker hosts a {self.kind}, and another kind of component was asked for")
+        key = (request.run_id, request.component_digest)
+        loop = asyncio.get_running_loop()
+        async with self._lock:
+            if key not in self._served:
+                await self._make_room()
+                self._served[key] = await loop.run_in_executor(self._executor, partial(self._build, request, key))
+            return self.get(*key)
+
+    async def _make_room(self) -> None:
+        if len(self._served) < self._limit:
+            return
+        for key, served in self._served.items():
+            if served.users == 0:
+                del self._served[key]
+                log.info("closing the %s of run %s to make room", self.kind, key[0])
+                await asyncio.get_running_loop().run_in_executor(self._executor, served.host.close)
+                return
+        raise WorkerBusyError(f"all {self._limit} components of this worker are in use", retry_after_s=1.0)
+
+    def close(self) -> None:
+        """Close what no call uses. A component that fails at that is told in the log, nothing more."""
+        for served in self._served.values():
+            if served.users == 0:
+                try:
+                    served.host.close()
+                except Exception:
+                    log.exception("the %s '%s' failed to close", self.kind, served.type)
+
+    def find_registry(self) -> Registry:
+        """The installed plugins, looked for once; may be called from any thread."""
+        with self._registry_lock:
+            if self._registry is None:
+                self._registry = Registry.discover()
+            return self._registry
+
+    def _build(self, request: worker_pb2.ConfigureRequest, key: Key) -> Served:
+        registry = self.find_registry()
+        raw = _read_config(request.config_json)
+        digest = registry.digest_of(self.kind, raw)
+        owner = registry.describe(self.kind, str(raw["type"]))
+        if digest != request.component_digest:
+            raise WorkerRefusedError(
+                f"the {self.kind} '{raw['type']}' differs between engine and worker, which has {owner}; "
+                "install the same version of the plugin in both"
+            )
+        log.info("building the %s '%s' of %s for run %s", self.kind, raw["type"], owner, request.run_id)
+        context = BuildContext(
+            base_dir=Path(request.base_dir),
+            seed=request.seed,
+            model=convert.model_from_proto(request.model) if request.HasField("model") else None,
+        )
+        component: Any = registry.build(self.kind, raw, context)
+        host: SamplerHost | GraderHost
+        if self.kind == "sampler":
+            host = SamplerHost(component)
+            host.info()
+        else:
+            host = GraderHost(component, self._concurrency)
+        return Served(key=key, type=str(raw["type"]), owner=owner, host=host)
+
+
+def _read_config(text: str) -> dict[str, Any]:
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"the component's config is not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError("the component's config must be a JSON object")
+    return raw
