@@ -1,27 +1,30 @@
 """rft-engine from Python: the same as the commands, with values instead of printed text.
 
-    import rft_core.api as rft
+import rft_core.api as rft
 
-    summary = rft.run("examples/arithmetic/run.yaml", overrides=["training.steps=20"])
-    print(summary["validation"]["gain"])
+summary = rft.run("examples/arithmetic/run.yaml", overrides=["training.steps=20"])
+print(summary["validation"]["gain"])
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rft_core import stages
 from rft_core.assembly import check_components, open_sources, template_variables
 from rft_core.config import RunConfig, load_run_file
+from rft_core.evaluate_model import evaluate_model, open_rows, read_grader, sampling_of, target_of
+from rft_core.preflight import check_model, try_grader
 from rft_core.registry import PluginStatus, Registry
 from rft_core.run import Listener
 from rft_core.rundir import RunDir
 from rft_core.validation import ValidationReport, check_data
 
-__all__ = ["plugins", "resolve", "resume", "run", "runs", "validate"]
+__all__ = ["evaluate", "plugins", "resolve", "resume", "run", "runs", "validate"]
 
 
 def run(
@@ -66,15 +69,63 @@ def resolve(run_file: str | Path, *, overrides: Sequence[str] = ()) -> list[tupl
 
 
 def validate(run_file: str | Path, *, overrides: Sequence[str] = ()) -> dict[str, ValidationReport]:
-    """Check a run file and read all of its data: one report per stage. Imports nothing heavy."""
+    """Check a run file, read all of its data, look for its model and try its grader on a few rows: one
+    report per stage. Loads no model."""
     parsed = load_run_file(Path(run_file), overrides)
     registry = Registry.discover()
     reports = {}
     for name, config in parsed.stages:
         check_components(registry, config, where="" if len(parsed.stages) == 1 else f"stage {name}")
+    for number, (name, config) in enumerate(parsed.stages):
         sources = open_sources(registry, config, parsed.base_dir)
-        reports[name] = check_data(sources.train, sources.validation, variables=template_variables(registry, config))
+        report = check_data(sources.train, sources.validation, variables=template_variables(registry, config))
+        found = [try_grader(registry, config, sources.train, parsed.base_dir)]
+        if number == 0:  # later stages start from the weights of the one before
+            found.append(check_model(config, parsed.base_dir))
+        reports[name] = replace(
+            report,
+            errors=report.errors + tuple(text for f in found for text in f.errors),
+            warnings=report.warnings + tuple(text for f in found for text in f.warnings),
+        )
     return reports
+
+
+def evaluate(
+    target: str | Path,
+    data: str | Path,
+    *,
+    grader: str | Path | Mapping[str, Any] | None = None,
+    checkpoint: str = "last",
+    compare: bool = False,
+    samples: int | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    limit: int | None = None,
+    phase: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Evaluate a run's result, or a model, on a JSONL file: mean reward with a 95 % interval, per grader too.
+
+    `target` is a run directory (`checkpoint`: `last`, `best` or a step), a model folder or a hub id. The
+    grader is the run's own, or a JSON or YAML file, or its values. `compare` evaluates what the run
+    started from as well and adds the paired `gain`. `phase` is told what is waited for.
+    """
+    registry = Registry.discover()
+    values = read_grader(Path(grader)) if isinstance(grader, str | Path) else grader
+    found = target_of(str(target), registry, checkpoint_name=checkpoint, grader=values)
+    if isinstance(grader, str | Path):
+        found = replace(found, grader_dir=Path(grader).resolve().parent)
+    registry.configure("grader", found.config.grader or {}, where="grader")
+    result = evaluate_model(
+        found,
+        open_rows(Path(data), registry),
+        registry=registry,
+        samples=samples,
+        sampling=sampling_of(found.config, temperature=temperature, max_tokens=max_tokens),
+        limit=limit,
+        compare_with_base=compare,
+        phase=phase or (lambda waits_for: None),
+    )
+    return {"target": str(target), "weights": str(found.policy), "data": str(data), **result}
 
 
 def plugins() -> list[PluginStatus]:

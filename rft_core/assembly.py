@@ -124,6 +124,7 @@ def model_of(policy: Path, base: ModelRef) -> ModelRef:
         return replace(base, adapter=policy)
     return replace(base, path=policy, adapter=None)
 
+
 def run_model(run_dir: RunDir) -> ModelRef:
     """The model that a run's stage began from, as config.json recorded it."""
     values = run_dir.read_config().get("resolved_model")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
 from typing import Any
 
 from rft_core import failpoints, store
@@ -11,6 +12,7 @@ from rft_core.clock import StepClock
 from rft_core.errors import IntegrityError, StorageError
 from rft_core.journal import Record
 from rft_core.planning import Draw, groups_of, items_of, sample_units
+from rft_core.pool import Pool
 from rft_core.run import Run
 from rft_core.seeds import Purpose
 from rft_core.types import GradedGroup, GradeUnit, Group, Item, SampleUnit, SamplingParams, WeightRef
@@ -45,7 +47,7 @@ def collect_step(run: Run, step: int, clock: StepClock) -> tuple[GradedGroup, ..
 def stored_groups(run: Run, kind: str, step: int, split: str) -> tuple[GradedGroup, ...] | None:
     """What an earlier process stored; None if it did not, or if the file did not survive a power cut."""
     record = run.journal.last(kind, step)
-    if record is None:
+    if record is None or "content_sha256" not in record.data:
         return None
     path = run.run_dir.rollout_file(split, step)
     try:
@@ -76,6 +78,21 @@ def record_groups(
     failpoints.hit("rollouts.after_journal" if split == "train" else "evaluation.after_journal")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Crew:
+    """Who samples and grades, for whom, and who is told."""
+
+    samplers: Pool
+    graders: Pool
+    run_id: str
+    seed: int
+    grade_timeout_s: float
+    phase: Callable[[str], None] = lambda waits_for: None
+    """Told what is waited for."""
+    check_stop: Callable[[], None] = lambda: None
+    """Asked now and then; raises StopRequested to give up."""
+
+
 def sample_and_grade(
     run: Run,
     draws: Sequence[Draw],
@@ -88,32 +105,68 @@ def sample_and_grade(
     unit_size: int,
     clock: StepClock,
 ) -> tuple[GradedGroup, ...]:
-    """Sample every unit and grade each as soon as it arrives. The order of the answer is that of the
-    draws, whoever finished first."""
+    """`crew_sample_and_grade` with the workers of a run. Only training stops at once when asked to."""
     assert run.samplers is not None
     assert run.graders is not None
+    crew = Crew(
+        samplers=run.samplers,
+        graders=run.graders,
+        run_id=run.run_id,
+        seed=run.config.seed,
+        grade_timeout_s=run.config.grading.timeout_s,
+        phase=run.phase,
+        check_stop=run.check_stop if purpose == "train" else lambda: None,
+    )
+    graded = crew_sample_and_grade(
+        crew,
+        draws,
+        items,
+        purpose=purpose,
+        policy=policy,
+        sampling=sampling,
+        samples=samples,
+        unit_size=unit_size,
+        clock=clock,
+    )
+    run.sampled_tokens += sum(r.completion_tokens for g in graded for r in g.group.rollouts)
+    return graded
+
+
+def crew_sample_and_grade(
+    crew: Crew,
+    draws: Sequence[Draw],
+    items: Sequence[Item],
+    *,
+    purpose: Purpose,
+    policy: WeightRef,
+    sampling: SamplingParams,
+    samples: int,
+    unit_size: int,
+    clock: StepClock,
+) -> tuple[GradedGroup, ...]:
+    """Sample every unit and grade each as soon as it arrives. The order of the answer is that of the
+    draws, whoever finished first."""
     units = sample_units(
         draws,
         items,
         purpose=purpose,
         samples=samples,
         unit_size=unit_size,
-        run_id=run.run_id,
-        seed=run.config.seed,
+        run_id=crew.run_id,
+        seed=crew.seed,
         policy=policy,
         sampling=sampling,
     )
     graded: list[tuple[GradedGroup, ...]] = [()] * len(units)
     groups: list[tuple[Group, ...]] = [()] * len(units)
-    run.phase("sampling")
+    crew.phase("sampling")
     pending: dict[Future[Any], tuple[str, int]] = {
-        run.samplers.submit(unit): ("sample", number) for number, unit in enumerate(units)
+        crew.samplers.submit(unit): ("sample", number) for number, unit in enumerate(units)
     }
     try:
         while pending:
             done, _ = wait(pending, timeout=STOP_POLL_S, return_when=FIRST_COMPLETED)
-            if purpose == "train":
-                run.check_stop()
+            crew.check_stop()
             for future in sorted(done, key=lambda f: pending[f]):
                 kind, number = pending.pop(future)
                 answer = future.result()
@@ -122,9 +175,9 @@ def sample_and_grade(
                     failpoints.hit("collect.unit_sampled")
                     start = number * unit_size
                     groups[number] = groups_of(units[number], items[start : start + unit_size], answer.groups)
-                    pending[run.graders.submit(_grade_unit(run, units[number], groups[number]))] = ("grade", number)
+                    pending[crew.graders.submit(_grade_unit(crew, units[number], groups[number]))] = ("grade", number)
                     if all(kind == "grade" for kind, _ in pending.values()):
-                        run.phase("grading")
+                        crew.phase("grading")
                 else:
                     failpoints.hit("collect.unit_graded")
                     graded[number] = tuple(
@@ -134,15 +187,13 @@ def sample_and_grade(
     finally:
         for future in pending:
             future.cancel()
-    flat = tuple(g for unit in graded for g in unit)
-    run.sampled_tokens += sum(r.completion_tokens for g in flat for r in g.group.rollouts)
-    return flat
+    return tuple(g for unit in graded for g in unit)
 
 
-def _grade_unit(run: Run, unit: SampleUnit, groups: tuple[Group, ...]) -> GradeUnit:
+def _grade_unit(crew: Crew, unit: SampleUnit, groups: tuple[Group, ...]) -> GradeUnit:
     return GradeUnit(
         request_id=f"grade-{unit.request_id}",
-        run_id=run.run_id,
+        run_id=crew.run_id,
         groups=groups,
-        timeout_s=run.config.grading.timeout_s,
+        timeout_s=crew.grade_timeout_s,
     )

@@ -163,9 +163,13 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     keys: set[Any] = set()
     for key_node, _ in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise ConfigError(
+                f"a key must be a plain name (line {line}); put templates such as {{{{item.answer}}}} in quotes"
+            )
         key = loader.construct_object(key_node)
         if key in keys:
-            line = key_node.start_mark.line + 1
             raise ConfigError(f"the key '{key}' is given twice (line {line}); keep one of them")
         keys.add(key)
     return loader.construct_mapping(node, deep=True)

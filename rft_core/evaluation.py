@@ -11,9 +11,10 @@ from rft_core.clock import StepClock
 from rft_core.collect import record_groups, sample_and_grade, stored_groups
 from rft_core.journal import Record
 from rft_core.planning import draws_of_split, items_of
+from rft_core.protocols import DataSource
 from rft_core.run import Run
 from rft_core.stats import Interval, mean_interval, paired_p_value
-from rft_core.types import GradedGroup, Item, WeightRef
+from rft_core.types import GradedGroup, WeightRef
 
 Split = Literal["validation", "test"]
 
@@ -52,60 +53,62 @@ class Evaluation:
 
 def evaluate(run: Run, step: int) -> Evaluation | None:
     """Evaluate the validation rows under the current weights, which are those of `step`; None without
-    such rows. What an earlier process stored is read, not repeated."""
+    such rows. What an earlier process stored is read, not repeated. Rows whose file was lost, and whose
+    weights are no longer at hand, are missing from the answer."""
     source = run.sources.validation
     if source is None:
         return None
+    cluster_by = run.config.validation.cluster_by
     record = run.journal.last("evaluation", step)
-    items = items_of(draws_of_split(len(source)), source)
     if record is not None:
-        metrics = dict(record.data["metrics"])
-    else:
-        run.phase("validating")
-        metrics = dict(run.optimizer.validate(items))
+        metrics = record.data["metrics"]
+        groups = stored_groups(run, "evaluation", step, "validation")
+        if groups is None and run.policy_number == record.data["policy"] and run.samples_validation:
+            groups = _sample(run, step, "validation", source, run.current_policy())
+            record_groups(run, "evaluation", step, "validation", groups, {})
+        return summarise(groups or (), step=step, split="validation", cluster_by=cluster_by, metrics=metrics)
+    run.phase("validating")
+    metrics = dict(run.optimizer.validate(items_of(draws_of_split(len(source)), source)))
+    data: dict[str, Any] = {"policy": run.policy_number, "metrics": metrics}
     if not run.samples_validation:
-        if record is None:
-            run.journal.append(Record(kind="evaluation", step=step, data={"metrics": metrics}))
-        groups: Sequence[GradedGroup] = ()
+        run.journal.append(Record(kind="evaluation", step=step, data=data))
+        evaluation = Evaluation(step=step, split="validation", metrics=metrics)
     else:
-        groups = _graded(run, step, "validation", items, None, {"metrics": metrics})
+        groups = _sample(run, step, "validation", source, run.current_policy())
+        evaluation = summarise(groups, step=step, split="validation", cluster_by=cluster_by, metrics=metrics)
+        data |= {"reward_mean": evaluation.reward_mean}
+        record_groups(run, "evaluation", step, "validation", groups, data)
     run.journal.commit()
-    return summarise(
-        groups, step=step, split="validation", cluster_by=run.config.validation.cluster_by, metrics=metrics
-    )
+    return evaluation
 
 
 def evaluate_test(run: Run, step: int, policy: WeightRef) -> Evaluation:
     """Evaluate the test rows under a published version. Called at the end alone."""
     source = run.sources.test
     assert source is not None
-    items = items_of(draws_of_split(len(source)), source)
-    groups = _graded(run, step, "test", items, policy, {})
-    run.journal.commit()
+    groups = stored_groups(run, "test", step, "test")
+    if groups is None:
+        run.serve(policy)
+        groups = _sample(run, step, "test", source, policy)
+        record_groups(run, "test", step, "test", groups, {"policy": policy.number})
+        run.journal.commit()
     return summarise(groups, step=step, split="test", cluster_by=run.config.validation.cluster_by)
 
 
-def _graded(
-    run: Run, step: int, split: Split, items: Sequence[Item], policy: WeightRef | None, data: dict[str, Any]
-) -> Sequence[GradedGroup]:
-    kind = "evaluation" if split == "validation" else "test"
-    if (stored := stored_groups(run, kind, step, split)) is not None:
-        return stored
-    serving = policy or run.current_policy()
+def _sample(run: Run, step: int, split: Split, source: DataSource, policy: WeightRef) -> tuple[GradedGroup, ...]:
+    draws = draws_of_split(len(source))
     section = run.config.validation
-    groups = sample_and_grade(
+    return sample_and_grade(
         run,
-        draws_of_split(len(items)),
-        items,
+        draws,
+        items_of(draws, source),
         purpose=split,
-        policy=serving,
+        policy=policy,
         sampling=run.validation_sampling(),
         samples=section.eval_samples,
         unit_size=section.unit_size,
         clock=StepClock(),
     )
-    record_groups(run, kind, step, split, groups, {**data, "policy": serving.number, "policy_digest": serving.digest})
-    return groups
 
 
 def summarise(

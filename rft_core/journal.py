@@ -30,7 +30,7 @@ from rft_core.files import fsync_folder, storage
 MAGIC = b"RFTJ"
 HEADER = struct.Struct("<4sII")
 MAX_RECORD_BYTES = 64 << 20
-CANONICAL_KINDS = frozenset({"run", "plan", "rollouts", "update", "evaluation", "test"})
+CANONICAL_KINDS = frozenset({"run", "plan", "rollouts", "update", "evaluation"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,12 @@ with the same result, by whoever resumes. Nothing here knows what a component is
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rft_core import checkpoint, failpoints
 from rft_core.clock import StepClock
 from rft_core.collect import collect_step
-from rft_core.errors import RftError, StopRequested, TooManyErrorsError
+from rft_core.errors import ConfigError, StopRequested, TooManyErrorsError
 from rft_core.evaluation import Evaluation, evaluate, line_of
 from rft_core.journal import Record
 from rft_core.recovery import recover, train_batch, update_record
@@ -76,7 +76,7 @@ def take_step(run: Run, step: int) -> tuple[GradedGroup, ...]:
     run.journal.commit()
     failpoints.hit("update.after_fsync")
     clock.finish()
-    line = step_line(step, groups, report, clock, run.elapsed_s)
+    line = step_line(step, groups, report, clock, run.elapsed_s, run.sampled_tokens)
     run.run_dir.log_metrics(line)
     run.emit("step_finished", **line)
     return groups
@@ -147,24 +147,25 @@ class Progress:
         """Step → what improves: mean reward, or minus the loss."""
         for record in run.journal.records:
             if record.kind == "evaluation":
-                self.seen(evaluate(run, record.step))
+                self._add(record.step, record.data.get("reward_mean"), record.data["metrics"])
 
     @property
     def checkpoint_interval(self) -> int:
         return self.run.config.checkpoints.interval or self.run.config.validation.eval_interval
 
     def seen(self, evaluation: Evaluation | None) -> None:
-        if evaluation is None:
-            return
+        if evaluation is not None:
+            self._add(evaluation.step, evaluation.reward_mean, evaluation.metrics)
+
+    def _add(self, step: int, reward_mean: float | None, metrics: Mapping[str, float]) -> None:
         stopping = self.run.config.validation.early_stopping
-        score = evaluation.reward_mean
-        if (stopping is not None and stopping.metric == "loss") or score is None:
-            if "loss" not in evaluation.metrics:
-                if stopping is not None:
-                    raise RftError(f"early_stopping needs a validation {stopping.metric}, and this run measures none")
-                return
-            score = -evaluation.metrics["loss"]
-        self.scores[evaluation.step] = score
+        score = reward_mean
+        if score is None or (stopping is not None and stopping.metric == "loss"):
+            score = -metrics["loss"] if "loss" in metrics else None
+        if score is not None:
+            self.scores[step] = score
+        elif stopping is not None:
+            raise ConfigError(f"this run measures no validation {stopping.metric}", where="validation.early_stopping")
 
     def best_steps(self, count: int) -> list[int]:
         """The best `count` validated steps after the start, the best first; the earlier of equals."""

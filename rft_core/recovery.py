@@ -38,6 +38,7 @@ def recover(run: Run) -> int:
         run.optimizer.load(run.run_dir.checkpoint(start) / "optimizer")
         run.policy_changed(_policy_at(run, start))
         failpoints.hit("recover.checkpoint_loaded")
+        _restore_evaluation(run, start)
     for step in range(start + 1, last.step + 1):
         run.phase(f"replaying step {step}")
         _replay(run, step)
@@ -81,6 +82,11 @@ def _replay(run: Run, step: int) -> None:
             "threads or the processor changed; go on where the run began, or start a new one with init_from"
         )
     run.policy_changed(report.policy)
+    _restore_evaluation(run, step)
+
+
+def _restore_evaluation(run: Run, step: int) -> None:
+    """Sample an evaluation again whose file did not survive, while its weights are at hand."""
     if run.journal.last("evaluation", step) is not None:
         evaluate(run, step)
 

@@ -122,7 +122,7 @@ class Registry:
         try:
             module = entry.load()
             self.add_module(module, owner, result)
-        except Exception as error:  # noqa: BLE001 the boundary: a plugin may fail in any way, and is named
+        except (Exception, SystemExit) as error:  # noqa: BLE001 the boundary: a plugin may fail in any way, and is named
             result.status, result.message = "error", f"{type(error).__name__}: {error}"
             self._forget(owner)
             result.components.clear()

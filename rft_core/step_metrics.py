@@ -11,7 +11,7 @@ from rft_core.types import GradedGroup, TrainReport
 
 
 def step_line(
-    step: int, groups: Sequence[GradedGroup], report: TrainReport, clock: StepClock, elapsed_s: float
+    step: int, groups: Sequence[GradedGroup], report: TrainReport, clock: StepClock, elapsed_s: float, sampled: int
 ) -> dict[str, Any]:
     """Flat JSON values; rewards over the rollouts that have one, counts over all."""
     line: dict[str, Any] = {"step": step, **report.metrics}
@@ -47,4 +47,5 @@ def step_line(
         "component_s": clock.component_s(),
         "engine_share": clock.engine_share,
         "elapsed_s": elapsed_s,
+        "sampled_tokens_total": sampled,
     }

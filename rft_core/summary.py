@@ -41,13 +41,8 @@ def finish(run: Run, done: int) -> dict[str, Any]:
     failpoints.hit("finish.before_test")
     test: tuple[Evaluation, Evaluation] | None = None
     if run.sources.test is not None and run.samplers is not None:
-        initial = run.initial_policy()
-        if run.policy != initial:
-            run.serve(initial)
-        before = evaluate_test(run, 0, initial)
-        final = _weight_ref(run, policy, chosen)
-        run.serve(final)
-        test = (before, evaluate_test(run, chosen, final))
+        before = evaluate_test(run, 0, run.initial_policy())
+        test = (before, evaluate_test(run, chosen, _weight_ref(run, policy, chosen)))
     failpoints.hit("finish.before_final")
     _copy_final(run, policy)
     summary = summarise_run(run, done, best, chosen, test)

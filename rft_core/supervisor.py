@@ -106,6 +106,11 @@ class WorkerProcess:
             )
         raise WorkerError(f"the {self.kind} worker was not ready within {timeout_s:g} s{self.log_hint()}")
 
+    @property
+    def ended_by_signal(self) -> bool:
+        """Whether the process is gone because of a signal."""
+        return self._process.returncode is not None and self._process.returncode < 0
+
     def exit_status(self) -> str:
         """`exit code 1` or `signal SIGKILL`."""
         code = self._process.returncode

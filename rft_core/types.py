@@ -39,9 +39,13 @@ class SamplingParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     temperature: float = Field(1.0, ge=0.0, le=100.0, description="0 means greedy decoding.")
-    top_p: float = Field(1.0, gt=0.0, le=1.0, description="Nucleus sampling: keep the smallest set of tokens that holds this mass.")
+    top_p: float = Field(
+        1.0, gt=0.0, le=1.0, description="Nucleus sampling: keep the smallest set of tokens that holds this mass."
+    )
     max_tokens: int = Field(256, ge=1, description="Most tokens in a completion.")
-    stop: tuple[str, ...] = Field((), description="Strings that end a completion; the match itself is cut off the text.")
+    stop: tuple[str, ...] = Field(
+        (), description="Strings that end a completion; the match itself is cut off the text."
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,7 +163,13 @@ class Grade:
             raise ValueError(f"a reward must be finite, got {self.reward}")
 
     @classmethod
-    def score(cls, reward: float, *, sub_rewards: Mapping[str, float] | None = None, metrics: Mapping[str, float] | None = None) -> Grade:
+    def score(
+        cls,
+        reward: float,
+        *,
+        sub_rewards: Mapping[str, float] | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> Grade:
         """A grade that worked. `reward` must be finite; it is used as it is."""
         return cls(outcome=Outcome.SCORE, reward=float(reward), sub_rewards=sub_rewards or {}, metrics=metrics or {})
 

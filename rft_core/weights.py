@@ -28,7 +28,9 @@ def tensor_digests(file: Path) -> Mapping[str, list[object]]:
         with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
             (header_bytes,) = struct.unpack("<Q", data[:8])
             if header_bytes > min(MAX_HEADER_BYTES, len(data) - 8):
-                raise ModelError(f"{file} is not a safetensors file: its header is longer than the file; make or fetch it again")
+                raise ModelError(
+                    f"{file} is not a safetensors file: its header is longer than the file; make or fetch it again"
+                )
             header = json.loads(data[8 : 8 + header_bytes])
             view = memoryview(data)
             try:
@@ -69,4 +71,6 @@ def verify(folder: Path, expected: str) -> None:
     """IntegrityError unless the weights in `folder` have the digest `expected`."""
     found = digest_of(folder)
     if found != expected:
-        raise IntegrityError(f"the weights in {folder} have digest {found}, but {expected} was announced; they were changed or cut short")
+        raise IntegrityError(
+            f"the weights in {folder} have digest {found}, but {expected} was announced; they were changed or cut short"
+        )

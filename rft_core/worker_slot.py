@@ -142,9 +142,9 @@ class WorkerSlot:
             try:
                 self._bring_up()
             except (RftError, OSError) as error:
-                self._failed(error)
+                again = self._failed(error)
                 self._tear_down(0.0)
-                if not came_up_before or not self._may_go_on():
+                if not (came_up_before or again) or not self._may_go_on():
                     break
                 continue
             kind = "worker_restarted" if came_up_before else "worker_started"
@@ -174,8 +174,13 @@ class WorkerSlot:
         else:
             client = WorkerClient(self.reach.address, self.reach.token, name=self.name, tls=self.reach.tls)
         self.client = client
-        # A process of ours serves once it said that it is ready; one started by hand may still be starting.
-        client.handshake(self.recipe.kind, timeout_s=10.0, patience_s=RECONNECT_S if self.reach else 0.0)
+        process = self._process
+        client.handshake(
+            self.recipe.kind,
+            timeout_s=10.0,
+            patience_s=RECONNECT_S if process is None else timeout_s,  # a loaded machine may be slow to connect
+            gone=process.exited.is_set if process is not None else lambda: False,
+        )
         info = client.configure(self.recipe, timeout_s=timeout_s)
         if self.info is not None and info != self.info:
             raise ConfigError(
@@ -187,11 +192,13 @@ class WorkerSlot:
         if wanted is not None:
             self.load_policy(client, wanted)
 
-    def _failed(self, error: RftError | OSError) -> None:
-        """The worker did not come up. What its process wrote last belongs into the sentence."""
+    def _failed(self, error: RftError | OSError) -> bool:
+        """The worker did not come up. What its process wrote last belongs into the sentence. Returns whether
+        a first start is worth another try: a process that a signal ended says nothing about the component."""
         if not isinstance(error, RftError):
             error = WorkerError(f"the worker {self.name} could not be started: {error}")
-        if self._process is not None and self._process.exited.is_set() and isinstance(error, WorkerError):
+        # A call may notice the end before the process is reaped.
+        if self._process is not None and isinstance(error, WorkerError) and self._process.exited.wait(0.5):
             status = self._process.exit_status()
             if "before it was ready" not in str(error):
                 error = WorkerError(
@@ -200,6 +207,7 @@ class WorkerSlot:
         self._failures += 1
         self.error = error
         self._emit("worker_start_failed", {**self._names(), "error": str(error)})
+        return self._process is not None and self._process.ended_by_signal
 
     def _lost_it(self) -> None:
         """The worker was up and is in trouble: say so, and clear away what is left of it."""

@@ -28,23 +28,24 @@ COMMANDS = {
     "samples": ("rft_core.cli.samples_command", "Read completions and grades of a run."),
 }
 
+REGISTRY = "rft_core.registry"
+"""Key in click's context."""
+
 
 class LazyGroup(click.Group):
     """Finds a command's module when the command is used. Plugins add commands by `rft_commands`."""
 
-    _discovered: Registry | None = None
-
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS, *self._plugin_names()]
+        return [*COMMANDS, *self._plugin_names(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
             module = importlib.import_module(COMMANDS[cmd_name][0])
             command: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
             return command
-        if cmd_name not in self._plugin_names():
+        if cmd_name not in self._plugin_names(ctx):
             return None
-        return _load_plugin_command(self._registry(), cmd_name)
+        return _load_plugin_command(self._registry(ctx), cmd_name)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         name = args[0] if args else ""
@@ -57,20 +58,22 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(name, summary) for name, (_, summary) in COMMANDS.items()]
-        registry = self._registry()
-        rows += [(name, _summary(registry, name)) for name in self._plugin_names()]
+        registry = self._registry(ctx)
+        rows += [(name, _summary(registry, name)) for name in self._plugin_names(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
-    def _plugin_names(self) -> list[str]:
-        return [name for name in self._registry().names("command") if name not in COMMANDS]
+    def _plugin_names(self, ctx: click.Context) -> list[str]:
+        return [name for name in self._registry(ctx).names("command") if name not in COMMANDS]
 
-    def _registry(self) -> Registry:
+    def _registry(self, ctx: click.Context) -> Registry:
+        """Discovered once per call of the command."""
         from rft_core.registry import Registry
 
-        if self._discovered is None:
-            self._discovered = Registry.discover()
-        return self._discovered
+        if REGISTRY not in ctx.meta:
+            ctx.meta[REGISTRY] = Registry.discover()
+        registry: Registry = ctx.meta[REGISTRY]
+        return registry
 
 
 def _summary(registry: Registry, name: str) -> str:

@@ -14,18 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rft_core.cli.display import open_display
+from rft_core.cli.options import set_option
 from rft_core.cli.output import echo_json
 
 if TYPE_CHECKING:
     from rft_core.run import Listener
 
-set_option = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a key of the run file, such as training.steps=10.",
-)
 no_cache_option = click.option("--no-cache", is_flag=True, help="Train cached stages, such as a warm start, again.")
 
 

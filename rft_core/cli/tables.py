@@ -24,7 +24,7 @@ def print_summary(summary: Report, run_dir: Path | None = None, console: Console
         console.print(_comparison(splits))
         for name, pair in splits.items():
             if gain := pair.get("gain"):
-                console.print(Text(f"{name}: {_gain_sentence(gain)}"))
+                console.print(Text(f"{name}: {_gain(gain)}"))
         console.print()
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
@@ -39,28 +39,21 @@ def print_evaluation(result: Report, console: Console | None = None) -> None:
     console = console or open_console()
     console.print(_comparison({"evaluation": {"before": result.get("base"), "after": result["result"]}}))
     if gain := result.get("gain"):
-        console.print(Text(f"against the base: {_gain_sentence(gain)}"))
+        console.print(Text(f"against the base: {_gain(gain)}"))
     if errors := result["result"]["errors"]:
         console.print(literal("no reward for " + ", ".join(f"{n} ({kind})" for kind, n in errors.items()), "yellow"))
     console.print(literal(f"{result['rows']} rows of {result['data']}, {result['samples']} completions each", "dim"))
 
 
 def _comparison(splits: Mapping[str, Report]) -> Table:
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    has_before = any(pair.get("before") is not None for pair in splits.values())
-    has_best = any(pair.get("best") is not None for pair in splits.values())
-    table.add_column("")
-    for name, shown in (("before", has_before), ("after" if has_before else "result", True), ("best", has_best)):
-        if shown:
-            table.add_column(name, no_wrap=True)
-    if has_before:
-        table.add_column("gain", no_wrap=True)
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table.add_column("", no_wrap=True)
+    keys = [key for key in ("before", "after", "best") if any(p.get(key) is not None for p in splits.values())]
+    for key in keys:
+        table.add_column(key if "before" in keys else "result", overflow="fold")
     for name, pair in splits.items():
-        columns = [pair.get("before")] if has_before else []
-        columns += [pair.get("after")] + ([pair.get("best")] if has_best else [])
-        for row in _rows(name, columns):
-            gain = row[0].startswith(f"{name} reward") and _gain(pair.get("gain"))
-            table.add_row(literal(row[0]), *(literal(cell) for cell in row[1]), *([gain or ""] if has_before else []))
+        for label, cells in _rows(name, [pair.get(key) for key in keys]):
+            table.add_row(literal(label), *map(literal, cells))
     return table
 
 
@@ -76,7 +69,7 @@ def _rows(split: str, columns: list[Report | None]) -> Iterator[tuple[str, list[
         for grader in dict.fromkeys(name for c in present for name in c["graders"]):
             yield f"  {grader}", cells(lambda c, g=grader: _grader_cell(c["graders"].get(g)))
         yield "  truncated", cells(lambda c: percent(c["truncated"]))
-        yield "  tokens per completion", cells(lambda c: number(c["completion_tokens_mean"]))
+        yield "  completion tokens", cells(lambda c: number(c["completion_tokens_mean"]))
     for metric in dict.fromkeys(name for c in present for name in c["metrics"]):
         yield f"{split} {metric}", cells(lambda c, m=metric: number(c["metrics"].get(m)))
 
@@ -85,14 +78,11 @@ def _grader_cell(grader: Report | None) -> str:
     return "" if grader is None else with_interval(grader["mean"], grader["ci95"])
 
 
-def _gain(gain: Report | None) -> str:
-    if not gain:
-        return ""
-    return f"{with_interval(gain['mean'], gain['ci95'])}, {p_value(gain['p_value'])}"
-
-
-def _gain_sentence(gain: Report) -> str:
-    return f"of {gain['rows']} rows {gain['improved']} improved, {gain['worsened']} worsened, {gain['unchanged']} unchanged"
+def _gain(gain: Report) -> str:
+    return (
+        f"gain {with_interval(gain['mean'], gain['ci95'])}, {p_value(gain['p_value'])}; of {gain['rows']} rows "
+        f"{gain['improved']} improved, {gain['worsened']} worsened, {gain['unchanged']} unchanged"
+    )
 
 
 def _facts(summary: Report, run_dir: Path | None) -> Iterator[tuple[str, Text]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+
 from rft.v1 import (
     grader_pb2_grpc,
     sampler_pb2,
@@ -17,7 +18,6 @@ from rft.v1 import (
     worker_pb2,
     worker_pb2_grpc,
 )
-
 from rft_core import weights
 from rft_core.errors import BadReplyError, ConfigError, ModelError, WorkerError, WorkerRefusedError
 from rft_core.remote import convert
@@ -114,16 +114,23 @@ class WorkerClient:
         except ValueError as error:  # grpc: the channel was closed by another thread
             raise WorkerError(f"the connection to the worker {self.name} was closed before {what}: {error}") from None
 
-    def handshake(self, kind: WorkerKind, *, timeout_s: float, patience_s: float = 0.0) -> WorkerInfo:
-        """Ask who is there, again for `patience_s` while nobody is. WorkerRefusedError unless it fits;
-        WorkerError if nobody answers."""
+    def handshake(
+        self,
+        kind: WorkerKind,
+        *,
+        timeout_s: float,
+        patience_s: float = 0.0,
+        gone: Callable[[], bool] = lambda: False,
+    ) -> WorkerInfo:
+        """Ask who is there, again for `patience_s` while nobody answers and the worker is not known to be
+        `gone`. WorkerRefusedError unless it fits; WorkerError if nobody answers."""
         end_s = time.monotonic() + patience_s
         while True:
             try:
                 message = self._call(self._worker.GetInfo, worker_pb2.GetInfoRequest(), timeout_s, "the handshake")
                 break
             except WorkerError as error:
-                if isinstance(error, WorkerRefusedError) or self._closed or time.monotonic() >= end_s:
+                if isinstance(error, WorkerRefusedError) or self._closed or gone() or time.monotonic() >= end_s:
                     raise
                 time.sleep(0.05)
         self.info = read_info(message, self.address)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from rft.v1 import common_pb2, grader_pb2, sampler_pb2, worker_pb2
-
 from rft_core.types import (
     Busy,
     FinishReason,

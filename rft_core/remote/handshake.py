@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from rft.v1 import worker_pb2
-
 from rft_core.errors import WorkerRefusedError
 
 PROTOCOL_RELEASE = 1

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from rft.v1 import common_pb2, grader_pb2, sampler_pb2
 
+from rft.v1 import common_pb2, grader_pb2, sampler_pb2
 from rft_core.remote import convert
 from rft_core.types import (
     Busy,

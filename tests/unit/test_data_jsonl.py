@@ -8,13 +8,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from rft_data_jsonl import source as source_module
-from rft_data_jsonl.config import JsonlConfig
-from rft_data_jsonl.source import JsonlSource
 
 from rft_core import DataSource
 from rft_core.errors import DataError
 from rft_core.strict_json import MAX_DEPTH
+from rft_data_jsonl import source as source_module
+from rft_data_jsonl.config import JsonlConfig
+from rft_data_jsonl.source import JsonlSource
 
 GOOD = b'{"messages": [{"role": "user", "content": "q"}], "answer": "a"}'
 USER = '"messages": [{"role": "user", "content": "q"}]'

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from rft_graders import rft_graders
-from rft_graders.formula import MAX_DEPTH, parse
-from rft_graders.multi import MultiGrader
 
 from rft_core import BuildContext, Grade, Grader, GraderSpec, Group, Item, Outcome, Rollout
 from rft_core.errors import BadReplyError, ConfigError
 from rft_core.grading import sample_dict, sample_namespace
 from rft_core.template import render
+from rft_graders import rft_graders
+from rft_graders.formula import MAX_DEPTH, parse
+from rft_graders.multi import MultiGrader
 
 SPECS: Mapping[str, GraderSpec] = {spec.name: spec for spec in rft_graders()}
 ROW = {"messages": [{"role": "user", "content": "q"}], "answer": "42", "n": {"x": [7]}}

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from rft_python_file import rft_data_sources, rft_graders
-from rft_python_file.grader import PythonFileGrader
 
 from rft_core import BuildContext, DataSource, Grade, Grader, Group, Item, Outcome, Rollout
 from rft_core.errors import ConfigError, DataError
+from rft_python_file import rft_data_sources, rft_graders
+from rft_python_file.grader import PythonFileGrader
 
 ROW = {"messages": [{"role": "user", "content": "q"}], "answer": "42", "list": [1]}
 (GRADER,) = rft_graders()

@@ -8,10 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
+
+from rft_core import BuildContext, ModelRef, Rollout, SampledUnit, SampleUnit, SamplingParams, WeightRef
+from rft_core.errors import ConfigError, DataError, IntegrityError
+from rft_core.types import Prompt
+from rft_core.weights import digest_of
 from rft_sampler_transformers import rft_samplers
 from rft_sampler_transformers.distribution import choose, log_distribution
 from rft_sampler_transformers.draws import keys_of, uniforms
@@ -21,11 +27,6 @@ from rft_tiny_llama.source import TinyLlamaSource
 from rft_torch.lora import LoraSettings, add_lora
 from rft_torch.models import load_model, load_tokenizer
 from rft_torch.weights import adapter_tensors, publish_adapter
-
-from rft_core import BuildContext, ModelRef, Rollout, SampledUnit, SampleUnit, SamplingParams, WeightRef
-from rft_core.errors import ConfigError, DataError, IntegrityError
-from rft_core.types import Prompt
-from rft_core.weights import digest_of
 
 (SPEC,) = rft_samplers()
 ALPHABET = "abcdefgh .,!"
@@ -55,7 +56,7 @@ def make(model: ModelRef, **settings: int) -> TransformersSampler:
 
 
 def policy(folder: Path, number: int = 0) -> WeightRef:
-    kind = "adapter" if (folder / "adapter_config.json").exists() else "full"
+    kind: Literal["full", "adapter"] = "adapter" if (folder / "adapter_config.json").exists() else "full"
     return WeightRef(run_id="run", lineage="main", number=number, digest=digest_of(folder), kind=kind, path=str(folder))
 
 

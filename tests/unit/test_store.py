@@ -36,9 +36,7 @@ def groups() -> list[GradedGroup]:
             Grade.invalid("not JSON"),
         )
         item = Item(key=f"k{ordinal}", index=ordinal, row={"messages": [{"role": "user", "content": "é"}], "n": 1.0})
-        result.append(
-            GradedGroup(group=Group(ordinal=ordinal, item=item, rollouts=rollouts), grades=grades)
-        )
+        result.append(GradedGroup(group=Group(ordinal=ordinal, item=item, rollouts=rollouts), grades=grades))
     return result
 
 

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from rft_tensorboard import rft_observers
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rft_core import BuildContext, Observer
 from rft_core.errors import ConfigError
+from rft_tensorboard import rft_observers
 
 (SPEC,) = rft_observers()
 

@@ -11,9 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rft_test_plugin.graders import FunctionGrader
-from rft_test_plugin.make import grade_unit, sample_unit, weight_ref
-from rft_test_plugin.sampler import ScriptedConfig, ScriptedSampler
 
 from rft_core import BuildContext, Grade, Group, Outcome, SampledUnit, SampleUnit, WeightRef
 from rft_core.errors import BadReplyError, ComponentError, IntegrityError, PolicyNotLoadedError
@@ -21,6 +18,9 @@ from rft_core.hosting import GraderHost, SamplerHost
 from rft_core.registry import Registry
 from rft_core.replies import check_graded, check_sampled
 from rft_core.types import GradedUnit
+from rft_test_plugin.graders import FunctionGrader
+from rft_test_plugin.make import grade_unit, sample_unit, weight_ref
+from rft_test_plugin.sampler import ScriptedConfig, ScriptedSampler
 
 REGISTRY = Registry.discover()
 

@@ -19,7 +19,6 @@ from typing import Any
 import psutil
 import pytest
 from pydantic import ValidationError
-from rft_test_plugin.make import RUN_ID, grade_unit, sample_unit, weight_ref
 
 from rft_core import BuildContext, Grader, Outcome, Sampler
 from rft_core.errors import BadReplyError, ComponentError, ConfigError, RftError, WorkerError, WorkerRefusedError
@@ -28,6 +27,7 @@ from rft_core.registry import Registry
 from rft_core.remote.adapters import PooledGrader, PooledSampler
 from rft_core.types import GradedUnit, SampledUnit
 from rft_core.worker_config import WorkerConfig
+from rft_test_plugin.make import RUN_ID, grade_unit, sample_unit, weight_ref
 
 REGISTRY = Registry.discover()
 LOCAL = {"count": 1}
@@ -328,9 +328,14 @@ def test_random_kills_change_nothing(opened: Open, tmp_path: Path, events: Event
             assert future.result(timeout=20).groups == undisturbed.submit(unit).result().groups
         round_ += 1
     assert kills >= 3
-    events.wait_for("worker_restarted", len(events.wait_for("worker_died", kills)))
-    assert engine.num_fds() <= files + 2
-    assert engine.num_threads() <= threads + 2
+    # A kill may hit a worker that is just starting, so what is awaited is calm, not a number of events.
+    end_s = time.monotonic() + 10
+    while (engine.num_fds() > files or len(engine.children()) != 2) and time.monotonic() < end_s:
+        time.sleep(0.05)
+    assert len(engine.children()) == 2
+    assert engine.num_fds() <= files
+    assert engine.num_threads() <= threads
+    assert len(events.of("worker_died")) + len(events.of("worker_start_failed")) >= 3
 
 
 def by_hand(address: str, token: str, log: Path) -> subprocess.Popen[str]:
@@ -374,7 +379,7 @@ def test_workers_at_an_address(opened: Open, tmp_path: Path, monkeypatch: pytest
 
 def test_workers_that_stay_away_end_the_pool(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When no worker at any address could be reached for the bounded time, waiting units fail with a sentence."""
-    monkeypatch.setattr("rft_core.pool.UNREACHABLE_S", 1.0)
+    monkeypatch.setattr("rft_core.worker_pool.UNREACHABLE_S", 1.0)
     token = secrets.token_hex(16)
     monkeypatch.setenv("RFT_WORKER_TOKEN", token)
     address = f"unix-abstract:rft-test-{secrets.token_hex(8)}"

@@ -21,9 +21,8 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from rft.v1 import sampler_pb2_grpc
-from rft_test_plugin.make import RUN_ID, grade_unit, sample_unit, weight_ref
 
+from rft.v1 import sampler_pb2_grpc
 from rft_core import WeightRef
 from rft_core.errors import (
     ComponentError,
@@ -41,6 +40,7 @@ from rft_core.remote import convert
 from rft_core.remote.client import Recipe, WorkerClient
 from rft_core.remote.convert import json_to_text
 from rft_core.remote.handshake import PROTOCOL_RELEASE, WorkerKind, check_info
+from rft_test_plugin.make import RUN_ID, grade_unit, sample_unit, weight_ref
 
 REGISTRY = Registry.discover()
 TOKEN = secrets.token_hex(16)

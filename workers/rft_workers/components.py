@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from rft.v1 import worker_pb2
-
 from rft_core.errors import ConfigError, NotConfiguredError, WorkerBusyError, WorkerRefusedError
 from rft_core.hosting import GraderHost, SamplerHost
 from rft_core.registry import PluginOwner, Registry

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from rft.v1 import grader_pb2, grader_pb2_grpc, sampler_pb2, sampler_pb2_grpc, worker_pb2, worker_pb2_grpc
-
 from rft_core.errors import WorkerRefusedError
 from rft_core.hosting import GraderHost, SamplerHost
 from rft_core.remote import convert

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from rft.v1 import sampler_pb2
-
 from rft_core.errors import IntegrityError, StorageError, WorkerRefusedError
 from rft_core.remote import convert
 from rft_core.types import WeightRef

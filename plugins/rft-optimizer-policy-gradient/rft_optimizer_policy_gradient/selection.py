@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rft_core.types import GradedGroup, Rollout
 from rft_optimizer_policy_gradient.advantage import group_centered, group_normalized
@@ -48,7 +49,7 @@ class Selection:
         """The groups in order, split into `count` parts whose sizes differ by one group at most."""
         n = len(self.groups)
         bounds = [n * i // count for i in range(count + 1)]
-        return [[x for group in self.groups[a:b] for x in group] for a, b in zip(bounds, bounds[1:], strict=False)]
+        return [[x for group in self.groups[a:b] for x in group] for a, b in pairwise(bounds)]
 
 
 def select(groups: Sequence[GradedGroup], config: PolicyGradientConfig) -> Selection:

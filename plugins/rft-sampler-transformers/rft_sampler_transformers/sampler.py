@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rft_torch.models import encode_prompt, eos_ids, load_model, load_tokenizer
-from rft_torch.weights import load_adapter, load_full
 
 from rft_core.canonical import canonical_json, digest
 from rft_core.errors import ConfigError, DataError, IntegrityError, ModelError
@@ -19,6 +17,8 @@ from rft_core.types import ModelRef, Prompt, Rollout, SampledUnit, SamplerInfo, 
 from rft_sampler_transformers.config import TransformersSamplerConfig
 from rft_sampler_transformers.decode import Decoding, Drawn, Limits, Row
 from rft_sampler_transformers.stops import Decoder
+from rft_torch.models import encode_prompt, eos_ids, load_model, load_tokenizer
+from rft_torch.weights import load_adapter, load_full
 
 
 def build_sampler(config: TransformersSamplerConfig, context: BuildContext) -> TransformersSampler:
@@ -189,7 +189,8 @@ def _attention_window(shape: Any, path: Path) -> int | None:
     layer_types: list[str] | None = getattr(shape, "layer_types", None)
     kinds = set(layer_types or ())
     windowed = {"sliding_attention", "chunked_attention"}
-    if kinds - windowed - {"full_attention"} or getattr(shape, "num_kv_shared_layers", 0):
+    shares_layers: int | None = getattr(shape, "num_kv_shared_layers", None)
+    if kinds - windowed - {"full_attention"} or shares_layers:
         raise ModelError(
             f"the model {path} has layers without keys and values of their own; this sampler needs plain attention layers"
         )

@@ -61,10 +61,10 @@ class TinyLlamaSource:
 
     def _write(self, folder: Path, files: list[Path]) -> None:
         import torch
-        from rft_torch.weights import publish_full
         from transformers import LlamaConfig, LlamaForCausalLM
 
         from rft_tiny_llama.vocabulary import build_tokenizer
+        from rft_torch.weights import publish_full
 
         config = self._config
         tokenizer = build_tokenizer(config.tokenizer, files, config.max_context)
@@ -82,9 +82,13 @@ class TinyLlamaSource:
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            model = LlamaForCausalLM(shape)
+        model = LlamaForCausalLM(shape)
+        # From a generator of its own: transformers draws from the global one, which threads share.
+        generator = torch.Generator().manual_seed(config.seed)
+        with torch.no_grad():
+            for _, parameter in sorted(model.named_parameters()):
+                if parameter.dim() > 1:  # the others are the norms' weights, which start at 1
+                    parameter.normal_(0.0, config.init_std, generator=generator)
         model.config.architectures = [type(model).__name__]
         model.config.dtype = "float32"
         model.config.save_pretrained(folder)

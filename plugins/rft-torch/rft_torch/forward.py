@@ -47,7 +47,10 @@ def pack(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
     """Rows as one padded micro-batch on `device`."""
     prefixes = {prefix: i for i, prefix in enumerate(dict.fromkeys(row.prefix for row in rows))}
     width = max(row.remainder for row in rows)
-    inputs, index, targets, owner = [], [], [], []
+    inputs: list[list[int]] = []
+    index: list[int] = []
+    targets: list[int] = []
+    owner: list[int] = []
     for i, row in enumerate(rows):
         inputs.append(_pad(row.ids[row.shared : -1], width))
         index.extend(i * width + position - 1 - row.shared for position in row.wanted)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rft_core import GraderSpec, SamplerSpec, hookimpl
+from rft_core import GraderSpec, ModelSourceSpec, OptimizerSpec, SamplerSpec, hookimpl
 from rft_test_plugin.graders import GRADERS
+from rft_test_plugin.momentum import Momentum, MomentumConfig, Numbers, NumbersConfig
 from rft_test_plugin.sampler import ScriptedConfig, ScriptedSampler
 
 
@@ -26,4 +27,18 @@ def rft_graders() -> Iterable[GraderSpec]:
     return [
         GraderSpec(name=f"test_{name}", config=config, build=build, summary=summary)
         for name, config, build, summary in GRADERS
+    ]
+
+
+@hookimpl
+def rft_model_sources() -> Iterable[ModelSourceSpec]:
+    return [ModelSourceSpec(name="test_numbers", config=NumbersConfig, build=Numbers, summary="A model of 64 numbers.")]
+
+
+@hookimpl
+def rft_optimizers() -> Iterable[OptimizerSpec]:
+    return [
+        OptimizerSpec(
+            name="test_momentum", config=MomentumConfig, build=Momentum, summary="Moves 64 numbers along the rewards."
+        )
     ]

@@ -1,0 +1,88 @@
+"""Micro-batches: which token rows are computed together, so that little is padded and prompts are shared.
+
+What a micro-batch costs is counted in tokens: each distinct prefix once, and every row padded to the
+longest row's remainder. Rows are sorted by the length of their remainder and cut into consecutive
+micro-batches; dynamic programming finds the cuts of least total cost within the token budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+BLOCKS = 32
+"""Cuts are considered at about this many evenly spaced places, which bounds the search."""
+OVERHEAD_TOKENS = 512
+"""A micro-batch's fixed cost, in tokens: measured on two CPU cores with a 0.4 M-parameter Llama."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """One token sequence and the positions in it whose log-probabilities are wanted."""
+
+    ids: tuple[int, ...]
+    """All tokens up to the last wanted one: what follows it changes nothing."""
+    wanted: tuple[int, ...]
+    """Ascending positions in `ids`, at least one, none of them 0: the first token is given, not predicted."""
+    shared: int = 0
+    """Leading tokens that rows of the same micro-batch compute once if they are equal. The token before
+    the first wanted one is never among them, because its output is needed in each row."""
+
+    @property
+    def prefix(self) -> tuple[int, ...]:
+        return self.ids[: self.shared]
+
+    @property
+    def remainder(self) -> int:
+        """Input tokens behind the prefix; the last token of the row is only predicted."""
+        return len(self.ids) - 1 - self.shared
+
+
+def token_row(ids: Sequence[int], wanted: Iterable[int], *, share_prompt: bool) -> TokenRow:
+    """A row that ends at its last wanted token. ValueError if none is wanted, or the first token is."""
+    positions = tuple(wanted)
+    if not positions:
+        raise ValueError("it has no token to learn")
+    if positions[0] < 1:
+        raise ValueError("its first token has no token before it to be predicted from; it needs a prompt")
+    shared = positions[0] - 1 if share_prompt else 0
+    return TokenRow(ids=tuple(ids[: positions[-1] + 1]), wanted=positions, shared=shared)
+
+
+def plan(rows: Sequence[TokenRow], budget_tokens: int) -> list[list[int]]:
+    """Indices into `rows` per micro-batch; every row once. A row over the budget stands alone.
+
+    The plan depends on the rows and the budget alone, so equal batches are computed in equal order. The
+    longest rows come first: if memory is short, it is short at once.
+    """
+    if not rows:
+        return []
+    order = sorted(range(len(rows)), key=lambda i: (rows[i].remainder, rows[i].shared, rows[i].prefix, i))
+    numbers: dict[tuple[int, ...], int] = {}
+    prefix = [numbers.setdefault(row.prefix, len(numbers)) for row in rows]
+    largest = max(len(row.ids) for row in rows)
+    block = max(1, min(-(-len(order) // BLOCKS), budget_tokens // largest))
+    starts = list(range(0, len(order), block))
+    ends = [*starts[1:], len(order)]
+    cheapest: list[tuple[int, int]] = [(0, 0)]  # of covering the first k blocks: cost, and where its last cut lies
+    for k in range(1, len(ends) + 1):
+        width = rows[order[ends[k - 1] - 1]].remainder
+        choices = []
+        prefixes: set[int] = set()
+        longest = 0
+        for j in range(k - 1, -1, -1):
+            block_rows = order[starts[j] : ends[j]]
+            prefixes.update(prefix[i] for i in block_rows)
+            longest = max(longest, *(rows[i].shared for i in block_rows))
+            cost = len(prefixes) * longest + (ends[k - 1] - starts[j]) * width
+            if cost > budget_tokens and j < k - 1:
+                break
+            choices.append((cheapest[j][0] + cost + OVERHEAD_TOKENS, j))
+        cheapest.append(min(choices))
+    batches = []
+    k = len(ends)
+    while k:
+        j = cheapest[k][1]
+        batches.append(order[starts[j] : ends[k - 1]])
+        k = j
+    return batches

@@ -1,0 +1,69 @@
+"""`rft-engine run --dry-run`: the resolved file, the data, and every worker with its component; no training."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from rft_core.cli.output import inert
+
+
+def dry_run(run_file: Path, overrides: Sequence[str]) -> int:
+    """Print what would run and start the workers of the last stage. RftErrors say what would fail."""
+    from rft_core.assembly import check_components, open_sources, resolve_model
+    from rft_core.config import load_run_file
+    from rft_core.evaluate_model import KINDS, pool_of
+    from rft_core.registry import Registry
+
+    parsed = load_run_file(run_file, overrides)
+    registry = Registry.discover()
+    for name, config in parsed.stages:
+        check_components(registry, config, where="" if len(parsed.stages) == 1 else f"stage {name}")
+        click.echo(f"# stage {name}")
+        click.echo(inert(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)))
+        sources = open_sources(registry, config, parsed.base_dir)
+        for split in ("train", "validation", "test"):
+            source = sources.of(split)
+            if source is not None:
+                click.echo(f"# {split}: {len(source)} rows")
+        click.echo(f"# {config.training.total_steps(len(sources.train))} steps")
+    if parsed.main.grader is None:
+        click.echo("# no grader, so no worker is needed")
+        return 0
+    # The stages before the last are not run: its workers get the model that the first one starts from.
+    model = resolve_model(registry, parsed.stages[0][1], parsed.base_dir)
+    click.echo(f"# model: {model.path} on {model.device} in {model.dtype}")
+    with tempfile.TemporaryDirectory(prefix="rft-dry-run-") as logs:
+        for kind in KINDS:
+            pool = pool_of(
+                kind,
+                parsed.main,
+                run_id="dry-run",
+                base_dir=parsed.base_dir,
+                model=model,
+                log_dir=Path(logs),
+                registry=registry,
+                on_event=_printer(kind),
+            )
+            with pool:
+                if kind == "sampler":
+                    _say(kind, asdict(pool.info))
+    click.echo("# every worker started with its component")
+    return 0
+
+
+def _printer(kind: str) -> Callable[[str, dict[str, Any]], None]:
+    def on_event(event: str, values: dict[str, Any]) -> None:
+        _say(f"{kind}: {event}", values)
+
+    return on_event
+
+
+def _say(what: str, values: Mapping[str, Any]) -> None:
+    click.echo(inert(f"# {what}: " + ", ".join(f"{k} {v}" for k, v in values.items())))

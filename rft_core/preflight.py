@@ -1,0 +1,146 @@
+"""Checks of a stage that cost seconds and save hours: is the model there, does the grader run at all.
+
+Part of `rft-engine validate`. Nothing is downloaded or made, and no model is loaded. The grader is
+built in this process and asked about a few rows, each with answers that anyone could have given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rft_core.assembly import start_model
+from rft_core.config import RunConfig
+from rft_core.errors import ModelError, RftError
+from rft_core.hosting import GraderHost
+from rft_core.protocols import DataSource
+from rft_core.registry import Registry
+from rft_core.rows import prompt_text
+from rft_core.specs import BuildContext
+from rft_core.types import Grade, GradeUnit, Group, Item, ModelRef, Outcome, Rollout
+
+TRIAL_ROWS = 8
+TRIAL_TIMEOUT_S = 3.0
+"""Longest that the grader may take over one trial row."""
+TRIAL_KEYS = 4
+"""Most keys of a row whose values are tried as answers."""
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+@dataclass(kw_only=True)
+class Findings:
+    """What stops the run, and what the user should know."""
+
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def check_model(config: RunConfig, base_dir: Path) -> Findings:
+    """Whether the files that `model` and `init_from` name are there. Other model sources are not asked."""
+    found = Findings()
+    path = config.model.get("path")
+    if config.model.get("type") == "pretrained" and isinstance(path, str):
+        local = (base_dir / Path(path).expanduser()).resolve()
+        if local.is_dir():
+            found.errors += [f"model.path: {problem}" for problem in folder_problems(local)]
+        elif path.startswith((".", "/", "~")) or path.count("/") > 1:
+            found.errors.append(f"model.path: there is no model folder {local}; give a folder or a hub id")
+        else:
+            found.warnings.append(f"the model '{path}' is no folder here, so the run will fetch it from the hub")
+    if config.init_from is not None:
+        try:
+            start_model(config.init_from, base_dir, ModelRef(path=base_dir))
+        except ModelError as error:
+            found.errors.append(str(error))
+    return found
+
+
+def folder_problems(folder: Path) -> Iterator[str]:
+    """What keeps a Hugging Face folder from being loaded: missing config, weights or tokenizer, pickled weights."""
+    if not (folder / "config.json").is_file():
+        yield f"the model folder {folder} has no config.json; give the path of a Hugging Face model folder"
+        return
+    if not any(folder.glob("*.safetensors")):
+        if any(any(folder.glob(pattern)) for pattern in PICKLED):
+            yield f"the model folder {folder} holds only pickled weights, which can run code when read; convert them to safetensors"
+        else:
+            yield f"the model folder {folder} holds no safetensors weights; fetch the model again"
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            yield f"{index} cannot be read; fetch the model again"
+            return
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            yield f"the model folder {folder} lacks {len(missing)} of {len(names)} weight files, such as {missing[0]}; fetch the model again"
+    if not (folder / "tokenizer.json").is_file():
+        yield f"the model folder {folder} has no tokenizer.json; fetch the model again, with its fast tokenizer"
+
+
+def try_grader(registry: Registry, config: RunConfig, train: DataSource, base_dir: Path) -> Findings:
+    """Grade a few training rows with an empty answer, the prompt itself, and values of the row."""
+    found = Findings()
+    if config.grader is None:
+        return found
+    context = BuildContext(base_dir=base_dir, seed=config.seed)
+    try:
+        grader = registry.build("grader", config.grader, context, where="grader")
+    except RftError as error:
+        found.errors.append(str(error))
+        return found
+    groups = tuple(_trial_group(train.item(i)) for i in _spread(len(train), TRIAL_ROWS))
+    timeout_s = min(config.grading.timeout_s, TRIAL_TIMEOUT_S)
+    host = GraderHost(grader, concurrency=len(groups))
+    try:
+        graded = host.grade(GradeUnit(request_id="trial", run_id="trial", groups=groups, timeout_s=timeout_s))
+    finally:
+        host.close()
+    _judge(found, [(g, grade) for g, grades in zip(groups, graded.grades, strict=True) for grade in grades])
+    return found
+
+
+def _judge(found: Findings, grades: list[tuple[Group, Grade]]) -> None:
+    failed = [(g, x) for g, x in grades if x.outcome == Outcome.GRADER_ERROR]
+    if failed:
+        group, grade = failed[0]
+        found.errors.append(
+            f"the grader failed on {len(failed)} of {len(grades)} trial answers, first on {group.item.key}: {grade.error_kind}: {grade.message}"
+        )
+    if late := sum(x.outcome == Outcome.TIMED_OUT for _, x in grades):
+        found.warnings.append(
+            f"the grader gave no grade for {late} of {len(grades)} trial answers within {TRIAL_TIMEOUT_S:g} s"
+        )
+    rewards = [x.reward for _, x in grades if x.reward is not None]
+    if rewards and min(rewards) == max(rewards):
+        found.warnings.append(
+            f"the grader gave {rewards[0]:g} to all {len(rewards)} trial answers (nothing, the prompt, values of the row): "
+            "make sure that it can tell answers apart"
+        )
+    elif not rewards and not failed and grades:
+        found.warnings.append(f"the grader gave no reward to any of {len(grades)} trial answers")
+
+
+def _spread(rows: int, count: int) -> list[int]:
+    """At most `count` indices, evenly over the rows."""
+    return sorted({i * rows // count for i in range(min(count, rows))} if rows >= count else set(range(rows)))
+
+
+def _trial_group(item: Item) -> Group:
+    texts = dict.fromkeys(["", prompt_text(item.row), *_row_texts(item.row)])
+    rollouts = tuple(
+        Rollout(ordinal=item.index, sample=n, seed=0, segments=(), text=text, finish_reason="stop")
+        for n, text in enumerate(texts)
+    )
+    return Group(ordinal=item.index, item=item, rollouts=rollouts)
+
+
+def _row_texts(row: Any) -> list[str]:
+    """Values that the row holds beside the prompt: one of them is often the answer."""
+    values = [v for k, v in row.items() if k not in ("messages", "tools")]
+    texts = [v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values if v is not None]
+    return texts[:TRIAL_KEYS]

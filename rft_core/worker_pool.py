@@ -1,0 +1,337 @@
+"""All workers of one kind of a run: a shared queue, lanes that feed the workers, and retries.
+
+A unit is computed by one worker. When its call fails it goes back to the front of the queue for
+whichever worker is free next, so that which worker computes it, or how often, does not matter.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any, Self
+
+from rft_core.errors import ConfigError, RftError, StopRequested, WorkerBusyError, WorkerError, WorkerRefusedError
+from rft_core.pool_jobs import Job, died_over, split
+from rft_core.remote.client import Recipe, WorkerClient
+from rft_core.replies import check_graded, check_sampled
+from rft_core.types import GradedUnit, GradeUnit, SampledUnit, SamplerInfo, SampleUnit, WeightRef
+from rft_core.worker_config import WorkerConfig
+from rft_core.worker_slot import Reach, WorkerSlot
+
+MAX_ATTEMPTS = 4
+MAX_BAD_REPLIES = 2
+SUSPECT_ATTEMPTS = 2
+"""A unit over which this many worker processes ended may be what ends them: its groups are tried alone."""
+GRADER_LANES = 3
+"""Units in flight at one grader worker: one is graded while another travels."""
+UNREACHABLE_S = 60.0
+"""How long a pool waits with no reachable worker at all before it gives up."""
+
+Unit = SampleUnit | GradeUnit
+Reply = SampledUnit | GradedUnit
+
+
+class WorkerPool:
+    """Worker processes on this machine, or workers at addresses. See `rft_core.pool.Pool`."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        config: WorkerConfig,
+        reaches: list[Reach | None],
+        *,
+        log_dir: Path,
+        emit: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        self._recipe, self._config, self._emit = recipe, config, emit
+        self._policy: WeightRef | None = None
+        self._queue: deque[Job] = deque()
+        lock = threading.RLock()
+        self._condition = threading.Condition(lock)
+        """Lanes that could take a unit wait here, and nobody else: one wake-up per unit must not go astray."""
+        self._quiet = threading.Condition(lock)
+        """Lanes wait here while a suspect unit has their worker for itself, or is about to."""
+        self._ended = threading.Event()
+        self._closed = False
+        self._fatal: RftError | None = None
+        self._down_since_s: float | None = None
+        self._loads = ThreadPoolExecutor(len(reaches), "load-policy")
+        self._slots = [
+            WorkerSlot(
+                index,
+                recipe,
+                config,
+                log_dir=log_dir,
+                reach=reach,
+                emit=emit,
+                changed=self._changed,
+                wanted_policy=lambda: self._policy,
+            )
+            for index, reach in enumerate(reaches, 1)
+        ]
+
+    def start(self) -> None:
+        for slot in self._slots:
+            slot.start()
+        for slot in self._slots:
+            slot.started.wait()
+        try:
+            for slot in self._slots:
+                if slot.lost and slot.error is not None:  # one that came up and died since is brought back
+                    raise slot.error
+            self._check_agreement()
+        except RftError:
+            self.close()
+            raise
+        lanes = 1 if self._recipe.kind == "sampler" else GRADER_LANES
+        for slot in self._slots:
+            for lane in range(lanes):
+                threading.Thread(target=self._lane, args=(slot,), name=f"{slot.name}-lane-{lane}", daemon=True).start()
+        if self._config.addresses:
+            threading.Thread(target=self._watch_reachability, name="reachability", daemon=True).start()
+
+    def _check_agreement(self) -> None:
+        first = self._slots[0]
+        for slot in self._slots[1:]:
+            if slot.info != first.info:
+                raise ConfigError(
+                    f"the workers {first.name} and {slot.name} are not the same sampler ({first.info} and {slot.info}), "
+                    "so results would depend on who computes them; use equal machines and installations",
+                    where="sampler.worker",
+                )
+
+    @property
+    def info(self) -> SamplerInfo:
+        info = self._slots[0].info
+        if info is None:
+            raise WorkerError(f"the {self._recipe.kind} pool holds no started sampler")
+        return info
+
+    def load_policy(self, ref: WeightRef) -> None:
+        self._policy = ref
+        loads = [self._loads.submit(self._load_into, slot, ref) for slot in self._slots]
+        wait(loads)
+        for load in loads:
+            load.result()
+
+    def _load_into(self, slot: WorkerSlot, ref: WeightRef) -> None:
+        """A worker that is down, or dies over it, loads the policy when it is back."""
+        client = slot.client
+        if client is None or not slot.ready.is_set():
+            return
+        try:
+            slot.load_policy(client, ref)
+        except WorkerRefusedError:
+            raise
+        except WorkerError:
+            slot.report(client)
+
+    def submit(self, unit: Unit) -> Future[Any]:
+        job = Job(unit)
+        with self._condition:
+            if self._fatal is not None:
+                raise self._fatal
+            if self._closed:
+                raise WorkerError(f"the {self._recipe.kind} pool is closed")
+            self._queue.append(job)
+            self._condition.notify()
+        return job.future
+
+    def _lane(self, slot: WorkerSlot) -> None:
+        while not slot.lost and not self._over:
+            slot.ready.wait(1.0)
+            taken = self._take(slot)
+            if taken is None:
+                continue
+            client, job = taken
+            try:
+                if job.begin():
+                    self._run(slot, client, job)
+            except Exception as error:  # noqa: BLE001 a bug of ours, or of whoever listens to events: told to the caller
+                if not job.future.done():
+                    job.future.set_exception(error)
+            finally:
+                self._leave(slot, job)
+
+    def _take(self, slot: WorkerSlot) -> tuple[WorkerClient, Job] | None:
+        """Wait for a unit that `slot` may compute. None when the pool is over or the worker in trouble."""
+        with self._condition:
+            while (not self._queue or slot.solo) and slot.ready.is_set() and not self._over:
+                if slot.solo:
+                    self._condition.notify()  # pass on what this lane may have been woken for
+                    self._quiet.wait()
+                else:
+                    self._condition.wait()
+            client = slot.client
+            if self._over or client is None or not slot.ready.is_set():
+                self._condition.notify()  # the wake-up may have been meant for a lane that can work
+                return None
+            job = self._queue.popleft()
+            if job.solo and not self._clear(slot, client):
+                self._queue.appendleft(job)
+                self._condition.notify()
+                return None
+            slot.in_flight += 1
+            return client, job
+
+    def _clear(self, slot: WorkerSlot, client: WorkerClient) -> bool:
+        """Wait until `slot` computes nothing else, so that its end can be blamed on one unit. False if it is
+        in trouble before that. Called with the lock held."""
+        slot.solo = True
+        while slot.in_flight and slot.client is client and slot.ready.is_set() and not self._over:
+            self._quiet.wait()
+        if slot.client is not client or not slot.ready.is_set() or self._over:
+            slot.solo = False
+            self._quiet.notify_all()
+        return slot.solo
+
+    def _leave(self, slot: WorkerSlot, job: Job) -> None:
+        with self._condition:
+            slot.in_flight -= 1
+            if slot.solo:
+                slot.solo = not job.solo
+                self._quiet.notify_all()
+
+    @property
+    def _over(self) -> bool:
+        return self._closed or self._fatal is not None
+
+    def _run(self, slot: WorkerSlot, client: WorkerClient, job: Job) -> None:
+        try:
+            reply = self._checked(job.unit, slot.run(client, job.unit, self._deadline_s(job.unit)))
+        except WorkerBusyError as error:
+            time.sleep(min(5.0, error.retry_after_s))
+            self._requeue(job)
+        except WorkerRefusedError as error:
+            job.settle(error)
+        except WorkerError as error:
+            job.attempts += 1
+            slot.report(client)
+            if isinstance(job.unit, GradeUnit) and slot.reach is None and job.attempts >= SUSPECT_ATTEMPTS:
+                self._suspect(job, job.unit, slot, error)
+            else:
+                self._retry(job, slot, error, final=job.attempts >= MAX_ATTEMPTS)
+        except RftError as error:
+            job.bad_replies += 1
+            self._retry(job, slot, error, final=job.bad_replies >= MAX_BAD_REPLIES)
+        else:
+            slot.succeeded()
+            job.future.set_result(reply)
+
+    def _checked(self, unit: Unit, reply: Reply) -> Reply:
+        if isinstance(unit, GradeUnit):
+            assert isinstance(reply, GradedUnit)
+            return check_graded(unit, reply)
+        assert isinstance(reply, SampledUnit)
+        return check_sampled(unit, reply, vocab_size=self.info.vocab_size)
+
+    def _deadline_s(self, unit: Unit) -> float:
+        """For sampling the configured time; for grading what the groups' own time-outs allow at most."""
+        if isinstance(unit, SampleUnit):
+            return self._config.call_timeout_s
+        rounds = math.ceil(len(unit.groups) / self._config.concurrency)
+        return GRADER_LANES * rounds * unit.timeout_s + 10.0
+
+    def _suspect(self, job: Job, unit: GradeUnit, slot: WorkerSlot, error: WorkerError) -> None:
+        """Grader processes ended over this unit again and again: find the group that does it, and grade
+        that one as an error. Groups are tried alone, so that none is blamed for another."""
+        if job.solo:
+            slot.succeeded()
+            job.settle_result(died_over(unit, job.attempts, str(error)))
+            return
+        parts = split(job, unit)
+        self._emit("unit_split", {"request_id": unit.request_id, "worker": slot.name, "error": str(error)})
+        for part in reversed(parts):
+            self._requeue(part)
+
+    def _retry(self, job: Job, slot: WorkerSlot, error: RftError, *, final: bool) -> None:
+        if final:
+            if isinstance(error, WorkerError):
+                error = WorkerError(
+                    f"unit {job.unit.request_id} failed on {job.attempts} attempts, the last at {slot.name}: {error}"
+                )
+            job.settle(error)
+            return
+        self._requeue(job)
+        if not self._over:
+            self._emit("unit_retried", {"request_id": job.unit.request_id, "worker": slot.name, "error": str(error)})
+
+    def _requeue(self, job: Job) -> None:
+        with self._condition:
+            if not self._over:
+                self._queue.appendleft(job)
+                self._condition.notify()
+                return
+        job.settle(self._fatal or StopRequested("the run is ending; the unit was given up"))
+
+    def _changed(self) -> None:
+        """A worker became ready, troubled or lost: wake the lanes; with none left, fail what waits."""
+        slots = self._slots
+        with self._condition:
+            if self._closed:
+                return
+            lost = [slot for slot in slots if slot.lost]
+            if len(lost) == len(slots):
+                self._fail(lost[-1].error or WorkerError("no worker is left"))
+            self._down_since_s = (
+                None if any(slot.ready.is_set() for slot in slots) else self._down_since_s or time.monotonic()
+            )
+            self._wake_all()
+
+    def _fail(self, error: RftError) -> None:
+        """No worker will compute anything any more. Called with the condition held."""
+        self._fatal = error
+        self._ended.set()
+        for job in self._queue:
+            job.settle(error)
+        self._queue.clear()
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        self._condition.notify_all()
+        self._quiet.notify_all()
+
+    def _watch_reachability(self) -> None:
+        """Give up when no worker at any address could be reached for a while."""
+        while not self._ended.wait(1.0):
+            down_s = self._down_since_s
+            if down_s is not None and time.monotonic() - down_s > UNREACHABLE_S:
+                addresses = ", ".join(self._config.addresses)
+                with self._condition:
+                    last = next((str(slot.error) for slot in self._slots if slot.error is not None), "")
+                    self._fail(
+                        WorkerError(
+                            f"none of the workers at {addresses} could be used for {UNREACHABLE_S:g} s ({last}); "
+                            "start them, then resume the run"
+                        )
+                    )
+
+    def close(self) -> None:
+        with self._condition:
+            if self._closed:
+                return
+            self._closed = True
+            self._ended.set()
+            waiting = list(self._queue)
+            self._queue.clear()
+            self._wake_all()
+        for job in waiting:
+            if not job.future.cancel():
+                job.settle(StopRequested("the run is ending; the unit was given up"))
+        for slot in self._slots:
+            slot.begin_close()
+        for slot in self._slots:
+            slot.finish_close()
+        self._loads.shutdown(wait=False)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

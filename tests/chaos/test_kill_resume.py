@@ -1,0 +1,102 @@
+"""Kill anything at any time: the resumed run ends with the bits of the unbroken one."""
+
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rft_core import failpoints
+from rft_test_plugin.harness import audit, engine, fast_run, fingerprint, kill, launch
+
+AT_ONCE = 2
+"""Runs side by side: one per core of the smallest machine we test on."""
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a run ends with when nobody touches it, and how long it takes."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    start = time.monotonic()
+    outcome = engine("run", fast_run(folder), "--name", "fast")
+    assert outcome.code == 0, outcome.errors
+    audit(folder / "runs" / "fast")
+    return {**fingerprint(folder / "runs" / "fast"), "seconds": time.monotonic() - start}
+
+
+def same(run_dir: Path, unbroken: dict[str, Any]) -> None:
+    found = fingerprint(run_dir)
+    for key, value in found.items():
+        assert value == unbroken[key], f"{run_dir}: {key} differs from the unbroken run's"
+    audit(run_dir)
+
+
+@pytest.mark.chaos
+def test_random_kills(tmp_path: Path, unbroken: dict[str, Any], pytestconfig: pytest.Config) -> None:
+    """SIGKILL of engine, sampler or grader at random instants, sometimes again during recovery: after
+    resuming, weights, optimizer state, journal and evaluations are those of the unbroken run."""
+    kills = pytestconfig.getoption("--kills")
+    seed = pytestconfig.getoption("--chaos-seed") or random.SystemRandom().randrange(10**6)
+    print(f"replay with --chaos-seed {seed}")
+
+    def one(number: int) -> str:
+        draw = random.Random(f"{seed}:{number}")
+        folder = tmp_path / str(number)
+        process = launch("run", fast_run(folder), "--name", "fast")
+        run_dir, target = folder / "runs" / "fast", draw.choice(["engine", "sampler", "grader"])
+        for _ in range(draw.choice([1, 1, 1, 2, 5])):
+            time.sleep(draw.uniform(0.0, unbroken["seconds"]))
+            if process.poll() is not None or not kill(process, target) or target != "engine":
+                break
+            again = ["resume", run_dir] if run_dir.exists() else ["run", fast_run(folder), "--name", "fast"]
+            process = launch(*again)
+        _, errors = process.communicate(timeout=180)
+        assert process.returncode == 0, f"seed {seed}, run {number}, {target} killed: {errors[-3000:]}"
+        same(run_dir, unbroken)
+        return target
+
+    with ThreadPoolExecutor(AT_ONCE) as executor:
+        targets = list(executor.map(one, range(kills)))
+    assert set(targets) == {"engine", "sampler", "grader"} or kills < 10
+
+
+@pytest.mark.chaos
+def test_every_failpoint(tmp_path: Path, unbroken: dict[str, Any]) -> None:
+    """The process dies at each named point in turn; each point is reached, and each run ends the same."""
+
+    def one(name: str) -> None:
+        folder = tmp_path / name
+        run_file = fast_run(folder)
+        run_dir = folder / "runs" / "fast"
+        first = ["run", run_file, "--name", "fast"]
+        if name.startswith("recover.") and name != "recover.opened":
+            died = engine(*first, env={"RFT_FAILPOINT": "update.before_fsync@7"})
+            assert died.code == -9
+            first = ["resume", run_dir]
+        died = engine(*first, env={"RFT_FAILPOINT": name})
+        assert died.code == -9, f"the failpoint {name} was not reached: {died.errors}"
+        outcome = engine("resume", run_dir)
+        assert outcome.code == 0, f"after a crash at {name}: {outcome.errors}"
+        same(run_dir, unbroken)
+
+    with ThreadPoolExecutor(AT_ONCE) as executor:
+        list(executor.map(one, failpoints.NAMES))
+    assert len(failpoints.NAMES) >= 30
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(("samplers", "graders"), [(1, 1), (4, 1), (1, 4), (4, 4)])
+def test_the_number_of_workers_changes_nothing(
+    tmp_path: Path, unbroken: dict[str, Any], samplers: int, graders: int
+) -> None:
+    """1, 2 or 4 samplers and 1 or 4 graders, with answers in whatever order they come: the same bits."""
+    run_file = fast_run(
+        tmp_path,
+        sampler={"type": "scripted", "worker": {"count": samplers, "threads": 1}},
+        grading={"worker": {"count": graders}},
+    )
+    outcome = engine("run", run_file, "--name", "fast")
+    assert outcome.code == 0, outcome.errors
+    same(tmp_path / "runs" / "fast", unbroken)

@@ -1,0 +1,16 @@
+"""Options of the test-suite."""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=50, help="Random kills in the chaos tests (make chaos: 1000).")
+    parser.addoption("--chaos-seed", type=int, default=None, help="Replays the instants of a failing chaos run.")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Models and warm starts made by tests never meet the user's cache."""
+    import os
+
+    os.environ["RFT_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))

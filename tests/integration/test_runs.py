@@ -1,0 +1,256 @@
+"""Whole runs through the command line, with real worker processes: stop, budget, lock, extend, fork, disk."""
+
+import json
+import resource
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from rft_test_plugin.harness import ENGINE, alive, audit, engine, fast_run, fingerprint, launch, summary, workers_of
+
+
+def wait_for_step(run_dir: Path, step: int, timeout_s: float = 60.0) -> None:
+    """Until the metrics of a running run hold `step`."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if (run_dir / "metrics.jsonl").exists() and f'"step": {step},' in (run_dir / "metrics.jsonl").read_text():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"step {step} did not come in {timeout_s} s")
+
+
+def test_a_run_leaves_what_it_says(tmp_path: Path) -> None:
+    """Files by their promised names, a summary with the promised keys, one JSON object a line on stdout."""
+    outcome = engine("run", fast_run(tmp_path), "--name", "fast")
+    assert outcome.code == 0, outcome.errors
+    run_dir = tmp_path / "runs" / "fast"
+    for name in ("config.json", "journal", "events.jsonl", "logs", "metrics.jsonl", "rollouts", "checkpoints", "final"):
+        assert (run_dir / name).exists(), name
+    assert (run_dir / "rollouts" / "step-000001.parquet").exists()
+    values = summary(run_dir)
+    keys = {
+        "status",
+        "steps",
+        "wall_s",
+        "final_weights_sha256",
+        "validation",
+        "engine_share",
+        "rollouts",
+        "dropped",
+        "versions",
+    }
+    assert keys <= values.keys()
+    assert values["rollouts"] == 12 * 4 * 4
+    for part in ("before", "after", "best"):
+        assert {"reward_mean", "ci95"} <= values["validation"][part].keys()
+    assert {"mean", "ci95", "p_value", "improved", "worsened"} <= values["validation"]["gain"].keys()
+    kinds = [event["event"] for event in outcome.events]
+    assert kinds.count("step_finished") == 12
+    assert kinds[-1] == "summary"
+    audit(run_dir)
+
+
+def test_a_polite_stop_and_resume_give_the_same_bits(tmp_path: Path) -> None:
+    """Ctrl-C writes a checkpoint and leaves in 10 s with exit code 130; resuming ends as if nothing happened."""
+    assert engine("run", fast_run(tmp_path / "a"), "--name", "fast").code == 0
+    process = launch("run", fast_run(tmp_path / "b"), "--name", "fast")
+    run_dir = tmp_path / "b" / "runs" / "fast"
+    wait_for_step(run_dir, 5)
+    workers = workers_of(process, "sampler") + workers_of(process, "grader")
+    assert len(workers) == 3
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert time.monotonic() - start < 10
+    assert process.returncode == 130, errors
+    stopped = summary(run_dir)
+    assert stopped["status"] == "stopped"
+    assert 5 <= stopped["steps"] < 12
+    assert (run_dir / "checkpoints" / f"step-{stopped['steps']:06d}").exists()
+    assert not any(alive(worker) for worker in workers)
+    assert engine("resume", run_dir).code == 0
+    first, second = fingerprint(tmp_path / "a" / "runs" / "fast"), fingerprint(run_dir)
+    assert {**first, "checkpoints": None} == {**second, "checkpoints": None}
+
+
+def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
+    """Two signals end the process without waiting for a sampler that hangs; the run can be resumed."""
+    run_file = fast_run(tmp_path, sampler={"type": "scripted", "fault": "hang_once"})
+    process = launch("run", run_file, "--name", "fast")
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "hung").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = workers_of(process, "sampler")
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    start = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert time.monotonic() - start < 2
+    time.sleep(1.0)
+    assert not any(alive(worker) for worker in workers), "the workers die with the engine"
+    assert engine("resume", tmp_path / "runs" / "fast").code == 0
+
+
+def test_budgets_stop_a_run(tmp_path: Path) -> None:
+    """A token budget stops within a step, with a checkpoint, and the run goes on when it is raised."""
+    outcome = engine("run", fast_run(tmp_path, budget={"max_tokens": 300}), "--name", "fast")
+    run_dir = tmp_path / "runs" / "fast"
+    assert outcome.code == 130, outcome.errors
+    assert summary(run_dir)["steps"] == 2  # 48 tokens of validation, 128 a step: 304 after the second
+    assert "300 sampled tokens" in summary(run_dir)["reason"]
+    outcome = engine("resume", run_dir, "--set", "budget.max_tokens=null")
+    assert outcome.code == 0, outcome.errors
+    assert summary(run_dir)["steps"] == 12
+
+
+def test_a_run_directory_has_one_user(tmp_path: Path) -> None:
+    """A second process in the same directory is refused with a sentence, and harms nothing."""
+    process = launch("run", fast_run(tmp_path), "--name", "fast")
+    run_dir = tmp_path / "runs" / "fast"
+    wait_for_step(run_dir, 2)
+    second = engine("resume", run_dir)
+    assert second.code != 0
+    assert "in use" in second.errors
+    assert "Traceback" not in second.errors
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    audit(run_dir)
+
+
+def test_extending_continues_where_the_run_ended(tmp_path: Path) -> None:
+    """12 steps extended to 16 give the weights of a run of 16 steps; what would change bits is refused."""
+    assert engine("run", fast_run(tmp_path / "a"), "--name", "fast").code == 0
+    run_dir = tmp_path / "a" / "runs" / "fast"
+    refused = engine("resume", run_dir, "--set", "training.batch_size=2")
+    assert refused.code == 2
+    assert "init_from" in refused.errors
+    assert engine("resume", run_dir, "--set", "training.steps=16").code == 0
+    training = {"steps": 16, "batch_size": 4, "group_size": 4, "unit_size": 1}
+    assert engine("run", fast_run(tmp_path / "b", training=training), "--name", "fast").code == 0
+    assert fingerprint(run_dir) == fingerprint(tmp_path / "b" / "runs" / "fast")
+
+
+def test_changed_data_is_noticed(tmp_path: Path) -> None:
+    """A run is not resumed on other rows than it began with."""
+    process = launch("run", fast_run(tmp_path), "--name", "fast")
+    run_dir = tmp_path / "runs" / "fast"
+    wait_for_step(run_dir, 3)
+    process.kill()
+    process.communicate()
+    with (tmp_path / "train.jsonl").open("a") as file:
+        file.write(json.dumps({"messages": [{"role": "user", "content": "new"}]}) + "\n")
+    outcome = engine("resume", run_dir)
+    assert outcome.code == 4
+    assert "data of the run" in outcome.errors
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    """When no file may grow any more, the run stops with a sentence; with space again it ends the same."""
+    assert engine("run", fast_run(tmp_path / "a"), "--name", "fast").code == 0
+    process = subprocess.run(
+        [ENGINE, "run", str(fast_run(tmp_path / "b")), "--name", "fast"],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9000, resource.RLIM_INFINITY)),
+        check=False,
+        timeout=120,
+    )
+    run_dir = tmp_path / "b" / "runs" / "fast"
+    assert process.returncode == 4, process.stderr
+    assert "could not" in process.stderr
+    assert "Traceback" not in process.stderr
+    outcome = engine("resume", run_dir)
+    assert outcome.code == 0, outcome.errors
+    first, second = fingerprint(tmp_path / "a" / "runs" / "fast"), fingerprint(run_dir)
+    assert {**first, "checkpoints": None} == {**second, "checkpoints": None}
+
+
+def test_failing_graders_stop_the_run(tmp_path: Path) -> None:
+    """When too many grades fail, the run stops with a checkpoint and a sentence, never trains on zeros."""
+    outcome = engine("run", fast_run(tmp_path, grader={"type": "test_raising"}), "--name", "fast")
+    assert outcome.code == 3
+    assert "max_error_rate" in outcome.errors
+    run_dir = tmp_path / "runs" / "fast"
+    assert summary(run_dir)["status"] == "failed"
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["trained_tokens"] == 0 for line in lines)
+    assert lines[0]["outcome/grader_error"] == 16
+    assert (run_dir / "checkpoints" / "step-000003").exists()
+
+
+def test_stages_chain_and_are_cached(tmp_path: Path) -> None:
+    """A second stage starts from the first one's weights; a cached stage is trained once, and again when
+    anything that decides its bits changes."""
+    stages = [{"stage": "first", "cache": True, "training": {"steps": 3}}, {"stage": "second"}]
+    env = {"RFT_CACHE_DIR": str(tmp_path / "cache")}
+
+    def run(name: str, *overrides: str) -> list[str]:
+        arguments = [part for override in overrides for part in ("--set", override)]
+        outcome = engine("run", fast_run(tmp_path, stages=stages), "--name", name, *arguments, env=env)
+        assert outcome.code == 0, outcome.errors
+        return [event["event"] for event in outcome.events]
+
+    assert "stage_cached" not in run("one")
+    assert "stage_cached" in run("two")
+    assert "stage_cached" not in run("three", "stages.first.training.steps=4")
+    one, two = summary(tmp_path / "runs" / "one"), summary(tmp_path / "runs" / "two")
+    assert one["final_weights_sha256"] == two["final_weights_sha256"]
+    assert (tmp_path / "runs" / "one" / "stages" / "1-first" / "summary.json").exists()
+
+
+def test_nothing_listens_off_host(tmp_path: Path) -> None:
+    """While a run works, none of its processes has a TCP port open to other hosts."""
+    process = launch("run", fast_run(tmp_path), "--name", "fast")
+    wait_for_step(tmp_path / "runs" / "fast", 2)
+    import psutil
+
+    processes = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    listening = [
+        c.laddr.ip for p in processes for c in p.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN
+    ]
+    process.communicate(timeout=60)
+    assert not [ip for ip in listening if ip not in ("127.0.0.1", "::1")]
+
+
+def test_nothing_is_left_behind(tmp_path: Path) -> None:
+    """After kills and resumes no process, temporary file or socket of the run is left."""
+    before = set(Path("/dev/shm").iterdir())
+    process = launch("run", fast_run(tmp_path), "--name", "fast")
+    run_dir = tmp_path / "runs" / "fast"
+    wait_for_step(run_dir, 3)
+    workers = workers_of(process, "sampler") + workers_of(process, "grader")
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 10
+    while any(alive(w) for w in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(alive(w) for w in workers)
+    assert engine("resume", run_dir).code == 0
+    assert not [p for p in run_dir.rglob("*") if p.name.endswith(".tmp")]
+    assert set(Path("/dev/shm").iterdir()) <= before
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_damaged_rollout_file_is_sampled_again_or_named(tmp_path: Path, split: str) -> None:
+    """A rollouts file that a power cut tore is sampled again where that gives the recorded bits."""
+    process = launch(
+        "run", fast_run(tmp_path / "b"), "--name", "fast", env={"RFT_FAILPOINT": "rollouts.after_journal@6"}
+    )
+    process.communicate(timeout=60)
+    run_dir = tmp_path / "b" / "runs" / "fast"
+    name = "step-000006.parquet" if split == "train" else "validation-step-000004.parquet"
+    path = run_dir / "rollouts" / name
+    path.write_bytes(path.read_bytes()[:-50])
+    outcome = engine("resume", run_dir)
+    assert engine("run", fast_run(tmp_path / "a"), "--name", "fast").code == 0
+    if split == "train":
+        assert outcome.code == 0, outcome.errors
+        assert fingerprint(run_dir) == fingerprint(tmp_path / "a" / "runs" / "fast")
+    else:
+        # Its weights are those of the checkpoint at step 4, so it is evaluated again on the way.
+        assert outcome.code == 0, outcome.errors
+        assert fingerprint(run_dir)["validation"] == fingerprint(tmp_path / "a" / "runs" / "fast")["validation"]

@@ -1,0 +1,167 @@
+"""Drives whole runs in processes of their own: start, kill, resume, compare."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+ENGINE = str(Path(sys.executable).with_name("rft-engine"))
+TIMEOUT_S = 180
+
+
+def fast_run(folder: Path, **changes: Any) -> Path:
+    """A run file whose components compute next to nothing, with every part of a real run: two sampler
+    workers, a grader worker, validation, test rows, checkpoints. Returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, count in (("train", 20), ("validation", 6), ("test", 4)):
+        rows = [{"messages": [{"role": "user", "content": f"{name} {i}"}], "answer": str(i)} for i in range(count)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    values: dict[str, Any] = {
+        "name": "fast",
+        "seed": 3,
+        "runs_dir": str(folder / "runs"),
+        "model": {"type": "test_numbers"},
+        "data": {split: {"type": "jsonl", "path": f"{split}.jsonl"} for split in ("train", "validation", "test")},
+        "sampling": {"max_tokens": 8},
+        "sampler": {"type": "scripted", "worker": {"count": 2, "threads": 1}},
+        "grader": {"type": "test_text_length"},
+        "optimizer": {"type": "test_momentum", "work_s": 0.02},
+        "training": {"steps": 12, "batch_size": 4, "group_size": 4, "unit_size": 1},
+        "validation": {"eval_interval": 4, "unit_size": 3},
+    }
+    values.update(changes)
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of rft-engine ended."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
+
+
+def engine(*arguments: str | Path, env: dict[str, str] | None = None, timeout_s: float = TIMEOUT_S) -> Outcome:
+    """Run rft-engine to its end."""
+    process = launch(*arguments, env=env)
+    try:
+        output, errors = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, errors = process.communicate()
+        raise AssertionError(f"rft-engine hung: {arguments}\n{output[-2000:]}\n{errors[-2000:]}") from None
+    return Outcome(process.returncode, output, errors)
+
+
+def launch(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start rft-engine and return at once."""
+    return subprocess.Popen(
+        [ENGINE, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(env or {})},
+    )
+
+
+def workers_of(process: subprocess.Popen[str], kind: str) -> list[psutil.Process]:
+    """The worker processes of a running engine."""
+    try:
+        children = psutil.Process(process.pid).children(recursive=True)
+        return [c for c in children if {"rft_workers", kind} <= set(c.cmdline())]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether a process still runs; one that ended and was not waited for does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def kill(process: subprocess.Popen[str], target: str) -> bool:
+    """SIGKILL the engine, or one of its samplers or graders. False if there is none."""
+    if target == "engine":
+        process.kill()
+        process.communicate()
+        return True
+    victims = workers_of(process, target)
+    for victim in victims[:1]:
+        try:
+            victim.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            return False
+    return bool(victims)
+
+
+def summary(run_dir: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((run_dir / "summary.json").read_text())
+    return values
+
+
+def fingerprint(run_dir: Path) -> dict[str, Any]:
+    """What must be equal between an unbroken run and one that was killed: final weights, optimizer
+    state, canonical journal, and what the summary says of validation and test."""
+    from rft_core import checkpoint
+    from rft_core.files import sha256_file
+    from rft_core.rundir import RunDir
+
+    values = summary(run_dir)
+    assert values["status"] == "succeeded", values
+    kept = checkpoint.steps(RunDir(run_dir))
+    last = run_dir / "checkpoints" / f"step-{values['steps']:06d}" / "optimizer"
+    return {
+        "weights": values["final_weights_sha256"],
+        "journal": values["journal_sha256"],
+        "state": {p.name: sha256_file(p) for p in sorted(last.iterdir()) if p.is_file()},
+        "checkpoints": kept,
+        "validation": values["validation"],
+        "test": values["test"],
+    }
+
+
+def audit(run_dir: Path) -> None:
+    """Prove from the journal that each (step, row, sample) was trained on once, and that the files it
+    refers to are what it says."""
+    from rft_core import store
+    from rft_core.journal import Journal
+    from rft_core.rundir import RunDir
+
+    journal = Journal(run_dir / "journal")
+    journal.close()
+    files = RunDir(run_dir)
+    seen: set[tuple[int, str, int]] = set()
+    updates = [r.step for r in journal.records if r.kind == "update"]
+    assert updates == list(range(1, len(updates) + 1)), "every step has one update, in order"
+    for kind in ("plan", "rollouts"):
+        assert [r.step for r in journal.records if r.kind == kind] == updates
+    for step in updates:
+        record = journal.last("rollouts", step)
+        assert record is not None
+        groups = store.read(files.rollout_file("train", step), record.data["content_sha256"])
+        plan = journal.last("plan", step)
+        assert plan is not None
+        assert [g.group.item.index for g in groups] == plan.data["indices"]
+        for graded in groups:
+            for rollout in graded.group.rollouts:
+                address = (step, f"{rollout.ordinal}:{graded.group.item.key}", rollout.sample)
+                assert address not in seen, f"trained twice: {address}"
+                seen.add(address)

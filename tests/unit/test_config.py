@@ -1,0 +1,244 @@
+"""The run file: what is refused, and with which sentence; --set, vars and stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rft_core.config import RunFile, apply_override, load_run_file, merge, parse_run
+from rft_core.errors import ConfigError
+
+BASE: dict[str, Any] = {
+    "model": {"path": "some/model"},
+    "data": {"train": {"type": "jsonl", "path": "train.jsonl"}},
+    "grader": {"type": "string_check", "reference": "{{item.answer}}"},
+    "optimizer": {"type": "policy_gradient"},
+}
+
+
+def parse(**changes: Any) -> RunFile:
+    return parse_run({**BASE, **changes}, base_dir=Path("/data"))
+
+
+def refusal(**changes: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(**changes)
+    return str(caught.value)
+
+
+def load(folder: Path, text: str, *overrides: str) -> RunFile:
+    path = folder / "run.yaml"
+    path.write_text(text)
+    return load_run_file(path, overrides)
+
+
+MINIMAL = """\
+model: {path: some/model}
+data: {train: {type: jsonl, path: train.jsonl}}
+optimizer: {type: sft}
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"trainig": {}}, "trainig: unknown key 'trainig'; did you mean 'training'?"),
+        (
+            {"training": {"batchsize": 4}},
+            "training.batchsize: unknown key 'batchsize'; did you mean 'batch_size'?",
+        ),
+        (
+            {"grading": {"worker": {"thread": 2}}},
+            "grading.worker.thread: unknown key 'thread'; did you mean 'threads'?",
+        ),
+        (
+            {"validation": {"early_stopping": {"patients": 3}}},
+            "validation.early_stopping.patients: unknown key 'patients'; did you mean 'patience'?",
+        ),
+    ],
+)
+def test_unknown_key_is_named_with_its_path_and_the_nearest_name(changes: dict[str, Any], sentence: str) -> None:
+    """A typo at any depth is refused by its key path, with the name that was meant."""
+    assert refusal(**changes) == sentence
+
+
+def test_unknown_key_without_a_near_name_lists_all() -> None:
+    """Where nothing is near, the sentence lists what there is."""
+    assert refusal(budget={"xyz": 1}).endswith("choose from max_time_s, max_tokens")
+
+
+def test_wrong_values_are_named_with_what_was_given() -> None:
+    """The sentence says where, what is allowed and what was found; further errors are counted."""
+    text = refusal(training={"batch_size": 0, "group_size": 0})
+    assert text == "training.batch_size: input should be greater than or equal to 1, got 0 (and 1 more)"
+    assert refusal(name="../x").startswith("name: ")
+
+
+def test_missing_key_is_named() -> None:
+    """A required key that is absent is named by its path."""
+    assert refusal(data={}) == "data.train: this key is required"
+
+
+def test_steps_and_epochs_exclude_each_other() -> None:
+    """Two lengths of one run are a contradiction."""
+    assert "give either steps or epochs, not both" in refusal(training={"steps": 3, "epochs": 1})
+
+
+def test_duplicate_key_is_an_error(tmp_path: Path) -> None:
+    """YAML would keep the last of two equal keys in silence."""
+    with pytest.raises(ConfigError, match=r"the key 'seed' is given twice \(line 5\)"):
+        load(tmp_path, MINIMAL + "seed: 1\nseed: 2\n")
+    with pytest.raises(ConfigError, match=r"the key 'path' is given twice \(line 1\)"):
+        load(tmp_path, "model: {path: a, path: b}\n")
+
+
+def test_bad_yaml_names_line_and_column(tmp_path: Path) -> None:
+    """The place of a syntax error is told, from 1."""
+    with pytest.raises(
+        ConfigError, match=r"run\.yaml, line 4, column 8: not valid YAML: mapping values are not allowed here"
+    ):
+        load(tmp_path, MINIMAL + "seed: a: b\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("- a\n- b\n", "a run file is a mapping of keys"),
+        ("", "a run file is a mapping of keys"),
+        ("grader: {reference: {{item.answer}}}\n", "put templates such as {{item.answer}} in quotes"),
+        ("model: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
+    ],
+)
+def test_other_yaml_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    """No mapping, an unquoted template and a tag that would build an object: a sentence, never a traceback."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert sentence in str(caught.value)
+
+
+def test_missing_and_binary_files_are_refused(tmp_path: Path) -> None:
+    """A path that leads nowhere, and a file that is no text."""
+    with pytest.raises(ConfigError, match="there is no run file"):
+        load_run_file(tmp_path / "no.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_run_file(tmp_path / "binary.yaml")
+
+
+def test_set_reads_values_as_yaml(tmp_path: Path) -> None:
+    """Numbers, lists, null and text arrive with their types; missing sections are made."""
+    run = load(tmp_path, MINIMAL, "training.steps=7", "sampling.stop=[a, b]", "name=x-1", "checkpoints.interval=3")
+    assert run.main.training.steps == 7
+    assert run.main.sampling.stop == ("a", "b")
+    assert run.main.name == "x-1"
+    assert run.main.checkpoints.interval == 3
+    assert load(tmp_path, MINIMAL + "grader: {type: a}\n", "grader=null").main.grader is None
+
+
+def test_set_can_be_wrong_in_a_sentence(tmp_path: Path) -> None:
+    """No value, a step into a value, a typo: each says which option."""
+    for override, sentence in [
+        ("training.steps", "--set takes key=value"),
+        ("=3", "--set takes key=value"),
+        ("optimizer.type.name=x", "--set optimizer.type.name: 'type' holds a value, not a mapping"),
+        ("training.stepz=3", "training.stepz: unknown key 'stepz'; did you mean 'steps'?"),
+        ("seed=[", "--set seed, line 1"),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            load(tmp_path, MINIMAL, override)
+        assert sentence in str(caught.value)
+
+
+def test_set_reaches_stages_by_name_and_number() -> None:
+    """`stages.rft.…` and `stages.1.…` mean the same; an unknown stage names the nearest."""
+    raw: dict[str, Any] = {"stages": [{"stage": "warm-up"}, {"stage": "rft"}]}
+    apply_override(raw, "stages.rft.training.steps=5")
+    apply_override(raw, "stages.1.training.batch_size=2")
+    assert raw["stages"][1] == {"stage": "rft", "training": {"steps": 5, "batch_size": 2}}
+    with pytest.raises(ConfigError, match="there is no entry 'warmup'; did you mean 'warm-up'"):
+        apply_override(raw, "stages.warmup.seed=1")
+
+
+def test_vars_fill_values_with_their_types() -> None:
+    """A string that is one variable takes its type; inside a text it is inserted; templates are left alone."""
+    run = parse(
+        vars={"n": 12, "root": "big"},
+        training={"steps": "${n}"},
+        data={"train": {"type": "jsonl", "path": "${root}/train-${n}.jsonl"}},
+    )
+    assert run.main.training.steps == 12
+    assert run.main.data.train["path"] == "big/train-12.jsonl"
+    assert run.main.grader == {"type": "string_check", "reference": "{{item.answer}}"}
+
+
+def test_unset_vars_are_errors_with_the_place() -> None:
+    """A misspelt variable names the nearest; one that is null says how to set it."""
+    assert refusal(vars={"model": "x"}, name="${modle}") == (
+        "name: '${modle}' is not set under vars; did you mean 'model'?"
+    )
+    assert refusal(vars={"model": None}, name="${model}") == "vars.model: set it with --set vars.model=…"
+
+
+def test_stages_inherit_and_override() -> None:
+    """Each stage is the file with its own keys merged in; a component of another type replaces the whole."""
+    run = parse(
+        training={"batch_size": 16, "steps": 3},
+        stages=[
+            {"stage": "warm-up", "optimizer": {"type": "sft", "target": "{{item.answer}}"}, "training": {"steps": 9}},
+            {"stage": "rft", "data": {"train": {"path": "other.jsonl"}}, "grader": None},
+        ],
+    )
+    (first, warm_up), (second, rft) = run.stages
+    assert (first, second) == ("warm-up", "rft")
+    assert run.main is rft
+    assert (warm_up.training.steps, warm_up.training.batch_size) == (9, 16)
+    assert warm_up.optimizer == {"type": "sft", "target": "{{item.answer}}"}
+    assert rft.optimizer == {"type": "policy_gradient"}
+    assert rft.data.train == {"type": "jsonl", "path": "other.jsonl"}
+    assert rft.grader is None
+
+
+def test_merge_leaves_its_arguments_alone() -> None:
+    """Stages are merged one after the other from the same base."""
+    base = {"a": {"b": 1, "c": 2}, "keep": 0}
+    assert merge(base, {"a": {"b": 3}, "new": 4}) == {"a": {"b": 3, "c": 2}, "keep": 0, "new": 4}
+    assert base == {"a": {"b": 1, "c": 2}, "keep": 0}
+
+
+@pytest.mark.parametrize(
+    ("stages", "sentence"),
+    [
+        ([], "stages: stages is a list of mappings"),
+        ([{"training": {}}], "stages.0: a stage is a mapping with a 'stage' name"),
+        ([{"stage": "a"}, {"stage": "a"}], "stages.1.stage: two stages are named 'a'; rename one"),
+        (
+            [{"stage": "a"}, {"stage": "b", "optimzer": {}}],
+            "stages.1.optimzer: unknown key 'optimzer'; did you mean 'optimizer'?",
+        ),
+    ],
+)
+def test_bad_stages_are_named_by_position(stages: list[Any], sentence: str) -> None:
+    """An error in a stage says in which one."""
+    assert refusal(stages=stages).startswith(sentence)
+
+
+def test_a_model_without_type_is_a_pretrained_one() -> None:
+    """`model: {path: …}` needs no type."""
+    assert parse().main.model == {"type": "pretrained", "path": "some/model"}
+
+
+def test_total_steps_count_whole_epochs() -> None:
+    """Epochs are rounded up to whole steps; without any length it is one epoch."""
+    assert parse(training={"batch_size": 32}).main.training.total_steps(100) == 4
+    assert parse(training={"batch_size": 32, "epochs": 2}).main.training.total_steps(100) == 7
+    assert parse(training={"batch_size": 32, "steps": 5}).main.training.total_steps(100) == 5
+
+
+def test_worker_settings_of_the_sampler_are_checked_with_their_path() -> None:
+    """`sampler.worker` is the engine's part of an otherwise foreign component."""
+    run = parse(sampler={"type": "scripted", "worker": {"cuont": 2}})
+    with pytest.raises(ConfigError, match=r"sampler\.worker\.cuont: unknown key 'cuont'; did you mean 'count'"):
+        _ = run.main.sampler_worker
+    assert run.main.sampler_component == {"type": "scripted"}

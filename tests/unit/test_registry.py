@@ -1,0 +1,186 @@
+"""Discovery of plugins from real entry points: each has a status, and none hides another."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rft_core.errors import ComponentError, ConfigError, PluginError, UnknownNameError
+from rft_core.registry import PluginStatus, Registry
+from rft_core.specs import BuildContext
+
+Install = Callable[..., None]
+
+GRADER = """\
+from rft_core import ComponentConfig, Grade, GraderSpec, hookimpl
+
+class Config(ComponentConfig):
+    strictness: int = 1
+
+class Grader:
+    def grade(self, group):
+        return [Grade.score(1.0) for _ in group.rollouts]
+    def close(self):
+        pass
+
+def build(config, context):
+    if config.strictness > 9:
+        raise ValueError("too strict")
+    return Grader()
+
+@hookimpl
+def rft_graders():
+    yield GraderSpec(name="{name}", config=Config, build=build, summary="Of a test.")
+"""
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Install a distribution with one plugin module on sys.path, as pip would."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    modules: list[str] = []
+
+    def add(distribution: str, source: str, *, requires: str = "rft-engine>=0.1") -> None:
+        name = distribution.replace("-", "_")
+        (tmp_path / f"{name}.py").write_text(source)
+        modules.append(name)
+        info = tmp_path / f"{distribution.replace('-', '_')}-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\nRequires-Dist: {requires}\n"
+        )
+        (info / "entry_points.txt").write_text(f"[rft_engine.plugins]\n{name} = {name}\n")
+
+    yield add
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+def status_of(registry: Registry, distribution: str) -> PluginStatus:
+    (found,) = (p for p in registry.plugins if p.owner.distribution == distribution)
+    return found
+
+
+def test_a_plugin_is_found_by_its_entry_point(install: Install) -> None:
+    """Its component can be described and built, and says who provides it."""
+    install("acme-graders", GRADER.format(name="acme"))
+    registry = Registry.discover()
+    status = status_of(registry, "acme-graders")
+    assert (status.status, status.components) == ("ok", ["grader/acme"])
+    assert str(registry.describe("grader", "acme")) == "acme-graders 1.2"
+    assert registry.build("grader", {"type": "acme"}, BuildContext(base_dir=Path())).close() is None
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import no_such_module_anywhere", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
+        ("def broken(:", "SyntaxError"),
+        ("raise RuntimeError('GPU on fire')", "RuntimeError: GPU on fire"),
+        ("import sys; sys.exit('no licence')", "SystemExit: no licence"),
+        (GRADER.format(name="late") + "    raise KeyError('half way')", "KeyError: 'half way'"),
+        (
+            "from rft_core import hookimpl\n@hookimpl\ndef rft_grader():\n    return []",
+            "implements a hook 'rft_grader' that does not exist; did you mean 'rft_graders'?",
+        ),
+    ],
+)
+def test_a_broken_plugin_is_named_and_hides_no_other(install: Install, source: str, message: str) -> None:
+    """Whatever a plugin does when it is loaded: status `error` with the reason, the others stay usable,
+    and nothing that it half registered is left."""
+    install("acme-broken", source)
+    install("acme-sound", GRADER.format(name="sound"))
+    registry = Registry.discover()
+    broken = status_of(registry, "acme-broken")
+    assert broken.status == "error"
+    assert message in broken.message
+    assert broken.components == []
+    assert "late" not in registry.names("grader")
+    assert status_of(registry, "acme-sound").status == "ok"
+    assert "sound" in registry.names("grader")
+
+
+def test_asking_for_what_a_broken_plugin_would_have_names_it(install: Install) -> None:
+    """A run that names an unknown component learns which plugins could not be loaded."""
+    install("acme-broken", "raise RuntimeError('GPU on fire')")
+    with pytest.raises(
+        UnknownNameError, match=r"no grader named 'acme'.*acme-broken 1\.2 \(RuntimeError: GPU on fire\)"
+    ):
+        Registry.discover().registered("grader", "acme")
+
+
+def test_an_incompatible_plugin_is_not_loaded(install: Install) -> None:
+    """Its own requirement on rft-engine decides, before its code runs."""
+    install("acme-future", "raise SystemExit('this code must not run')", requires="rft-engine>=99")
+    status = status_of(Registry.discover(), "acme-future")
+    assert status.status == "incompatible"
+    assert status.message.startswith("needs rft-engine>=99, this is ")
+
+
+def test_two_plugins_with_one_name_are_a_conflict(install: Install) -> None:
+    """Neither wins: both are marked, and only a run that uses the name is stopped."""
+    install("acme-one", GRADER.format(name="twice"))
+    install("acme-two", GRADER.format(name="twice"))
+    registry = Registry.discover()
+    for name in ("acme-one", "acme-two"):
+        status = status_of(registry, name)
+        assert status.status == "conflict"
+        assert status.message == "grader/twice is registered by acme-one 1.2, acme-two 1.2; uninstall all but one"
+    with pytest.raises(PluginError, match=r"the grader 'twice' is registered by .* and .*; uninstall all but one"):
+        registry.registered("grader", "twice")
+    assert registry.registered("grader", "string_check")
+
+
+def test_a_disabled_plugin_is_not_loaded(install: Install) -> None:
+    """Its module is never imported."""
+    install("acme-off", "raise SystemExit('this code must not run')")
+    registry = Registry.discover(disabled=["acme_off"])
+    assert status_of(registry, "acme-off").status == "disabled"
+
+
+def test_unknown_names_and_settings_name_the_nearest() -> None:
+    """The key path, the wrong name and the one that was meant."""
+    registry = Registry.discover()
+    with pytest.raises(
+        UnknownNameError, match=r"^grader\.type: there is no grader named 'strng_check'; did you mean 'string_check'"
+    ):
+        registry.configure("grader", {"type": "strng_check"}, where="grader")
+    with pytest.raises(ConfigError, match=r"^data\.train\.pth: unknown key 'pth'; did you mean 'path'"):
+        registry.configure("data_source", {"type": "jsonl", "pth": "x"}, where="data.train")
+    with pytest.raises(ConfigError, match="a component needs a 'type'"):
+        registry.configure("grader", {"name": "x"}, where="grader")
+
+
+def test_a_component_that_cannot_be_built_names_its_plugin(install: Install) -> None:
+    """Plain exceptions of a plugin become one error that says whose."""
+    install("acme-graders", GRADER.format(name="acme"))
+    with pytest.raises(
+        ComponentError, match=r"the grader 'acme' of acme-graders 1\.2 could not be built: ValueError: too strict"
+    ):
+        Registry.discover().build("grader", {"type": "acme", "strictness": 10}, BuildContext(base_dir=Path()))
+
+
+def test_the_digest_of_a_component_covers_settings_and_provider(install: Install) -> None:
+    """Defaults count as if they were written; another value gives another digest."""
+    install("acme-graders", GRADER.format(name="acme"))
+    registry = Registry.discover()
+    plain = registry.digest_of("grader", {"type": "acme"})
+    assert plain == registry.digest_of("grader", {"type": "acme", "strictness": 1})
+    assert plain != registry.digest_of("grader", {"type": "acme", "strictness": 2})
+
+
+def test_lifecycle_hooks_are_told_until_they_raise(install: Install) -> None:
+    """A hook that raises is told no more; the run and the others go on."""
+    install(
+        "acme-observer",
+        "from rft_core import hookimpl\nseen = []\n@hookimpl\ndef rft_step_finished(event):\n"
+        "    seen.append(event['step'])\n    if event['step'] == 2:\n        raise ValueError('enough')\n",
+    )
+    registry = Registry.discover()
+    for step in (1, 2, 3):
+        registry.notify("rft_step_finished", {"step": step})
+    assert sys.modules["acme_observer"].seen == [1, 2]
