@@ -40,7 +40,7 @@ ALPHABET = "0123456789+=;#"
 class ArithmeticConfig(ComponentConfig):
     """Settings of `{type: arithmetic}`."""
 
-    digits: int = Field(2, ge=1, le=12, description="Most digits of the two numbers.")
+    digits: int = Field(2, ge=1, le=12, description="Digits of each of the two numbers.")
     count: int = Field(1024, ge=1, description="Rows.")
     split: Split = Field(
         "train",
@@ -55,7 +55,7 @@ class ArithmeticConfig(ComponentConfig):
 class Arithmetic:
     """See the module. Any row is computed from (seed, split, index) alone.
 
-    Numbers are uniform in [0, 10^digits). The split of a problem is a hash of the problem itself, whatever
+    Numbers are uniform among those of `digits` digits (0 counts as one digit). The split of a problem is a hash of the problem itself, whatever
     the seed, so that no problem (nor its mirror image b + a) is in two splits. A problem may come up
     again in its split.
     """
@@ -78,11 +78,12 @@ class Arithmetic:
     def _make(self, index: int) -> Item:
         config = self._config
         name = f"{config.split}:{config.seed}:{index}"
-        limit = 10**config.digits
+        least = 10 ** (config.digits - 1) if config.digits > 1 else 0
+        numbers = 10**config.digits - least
         attempt = 0
         while True:
             bits = _hash(f"problem:{config.digits}:{name}:{attempt}")
-            a, b = bits % limit, (bits >> 64) % limit
+            a, b = least + bits % numbers, least + (bits >> 64) % numbers
             if split_of(a, b) == config.split:
                 break
             attempt += 1

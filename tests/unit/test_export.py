@@ -1,0 +1,101 @@
+"""The command `rft-engine export`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from tiny_models import context, make_model, random_groups
+
+from rft_core.errors import RunDirError
+from rft_core.types import ModelRef, TrainBatch
+from rft_optimizer_policy_gradient.config import PolicyGradientConfig
+from rft_optimizer_policy_gradient.optimizer import PolicyGradient
+from rft_torch.export import export, find_checkpoint
+from rft_torch.models import load_model
+
+IDS = torch.tensor([[5, 6, 7, 8]])
+
+
+def make_run(tmp_path: Path, **settings: Any) -> tuple[Path, PolicyGradient]:
+    """A run directory with checkpoints of steps 1 to 3, of which 2 is the best."""
+    base = make_model(tmp_path / "base")
+    optimizer = PolicyGradient(PolicyGradientConfig(learning_rate=1e-2, **settings), context(base))
+    run = tmp_path / "run"
+    for step in range(1, 4):
+        optimizer.step(TrainBatch(step=step, total_steps=3, groups=random_groups(step)))
+        optimizer.save(run / "checkpoints" / f"step-{step:06d}" / "optimizer")
+    resolved = {"path": str(base), "device": "cpu", "dtype": "float32"}
+    (run / "config.json").write_text(json.dumps({"resolved_model": resolved}))
+    (run / "summary.json").write_text(json.dumps({"best_step": 2, "steps": 3}))
+    return run, optimizer
+
+
+def run_export(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(export, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_a_merged_adapter_equals_base_and_adapter(tmp_path: Path) -> None:
+    """The exported model is plain and gives the trainer's logits within 1e-4; the difference is printed."""
+    run, optimizer = make_run(tmp_path, lora={"rank": 4})
+    output = run_export(run, "--merge", "--out", tmp_path / "out")
+    merged = load_model(ModelRef(path=tmp_path / "out"))
+    expected = optimizer._trainer.model(IDS).logits
+    assert not any("lora" in name for name, _ in merged.named_parameters())
+    assert torch.allclose(merged(IDS).logits, expected, atol=1e-4)
+    assert not torch.allclose(load_model(ModelRef(path=tmp_path / "base"))(IDS).logits, expected, atol=1e-2)
+    assert "largest difference in logits" in output
+    assert not list((tmp_path / "out").glob("adapter*"))
+
+
+def test_an_unmerged_adapter_names_its_base(tmp_path: Path) -> None:
+    """peft finds the base model through the exported config."""
+    from peft import AutoPeftModelForCausalLM
+
+    run, optimizer = make_run(tmp_path, lora={"rank": 4})
+    run_export(run, "--out", tmp_path / "out")
+    model = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert torch.allclose(model(IDS).logits, optimizer._trainer.model(IDS).logits, atol=1e-6)
+
+
+def test_full_weights_are_copied(tmp_path: Path) -> None:
+    """A full fine-tune is a Hugging Face folder already; best and last choose different ones."""
+    run, optimizer = make_run(tmp_path)
+    run_export(run, "--out", tmp_path / "last")
+    run_export(run, "--checkpoint", "best", "--out", tmp_path / "best")
+    last, best = (load_model(ModelRef(path=tmp_path / name))(IDS).logits for name in ("last", "best"))
+    assert torch.equal(last, optimizer._trainer.model(IDS).logits)
+    assert not torch.equal(last, best)
+
+
+def test_checkpoints_by_name(tmp_path: Path) -> None:
+    """Names, numbers, best and last; what is not there lists what is."""
+    for step in (4, 10):
+        (tmp_path / "checkpoints" / f"step-{step:06d}").mkdir(parents=True)
+    assert [find_checkpoint(tmp_path, name).name for name in ("last", "best", "4", "step-000010")] == [
+        "step-000010", "step-000010", "step-000004", "step-000010",
+    ]  # fmt: skip
+    with pytest.raises(RunDirError, match="choose from step-000004, step-000010"):
+        find_checkpoint(tmp_path, "5")
+    with pytest.raises(RunDirError, match="not a checkpoint"):
+        find_checkpoint(tmp_path, "newest")
+    with pytest.raises(RunDirError, match="no checkpoints"):
+        find_checkpoint(tmp_path / "empty", "last")
+
+
+def test_export_refuses_a_folder_in_use_and_a_foreign_run(tmp_path: Path) -> None:
+    """Nothing is overwritten, and a folder that is no run gets a sentence."""
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(RunDirError, match="no config"):
+        run_export(tmp_path / "notes", "--out", tmp_path / "out")
+    run, _ = make_run(tmp_path)
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "file").touch()
+    with pytest.raises(RunDirError, match="not empty"):
+        run_export(run, "--out", tmp_path / "used")

@@ -1,0 +1,153 @@
+"""The optimizer `sft`, on small random models."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from tiny_models import EOS, context, make_model
+
+from rft_core.errors import DataError
+from rft_core.types import Item, ModelRef, TrainBatch
+from rft_optimizer_sft import rft_optimizers
+from rft_optimizer_sft.config import SftConfig
+from rft_optimizer_sft.optimizer import Sft
+from rft_torch.models import encode_prompt, load_model, load_tokenizer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def build(folder: Path, **settings: Any) -> Sft:
+    return Sft(SftConfig(**{"target": "{{item.answer}}", "learning_rate": 3e-3, **settings}), context(folder))
+
+
+def item(index: int, question: str, answer: Any = None) -> Item:
+    row = {"messages": [{"role": "user", "content": question}], **({} if answer is None else {"answer": answer})}
+    return Item(key=f"rows.jsonl:{index}", index=index, row=row)
+
+
+def sums(count: int = 12) -> tuple[Item, ...]:
+    """Questions of different lengths with answers of one to three characters."""
+    return tuple(item(i, f"{i * 7}+{i * i}=", i * 7 + i * i) for i in range(count))
+
+
+def batch(items: tuple[Item, ...], step: int = 1) -> TrainBatch:
+    return TrainBatch(step=step, total_steps=20, items=items)
+
+
+@pytest.mark.parametrize("budget", [1, 30, 8192])
+def test_loss_is_the_mean_over_completion_tokens(folder: Path, budget: int) -> None:
+    """Against a loop over rows in float64: prompts are not learned, the end of sequence is; whatever the micro-batches."""
+    model, tokenizer = load_model(ModelRef(path=folder)).double(), load_tokenizer(folder)
+    total, tokens, correct = 0.0, 0, 0
+    for one in sums():
+        prompt = encode_prompt(tokenizer, one.row["messages"])
+        target = [*tokenizer(str(one.row["answer"]))["input_ids"], EOS]
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt, *target]])).logits[0, len(prompt) - 1 : -1]
+        total -= sum(float(logits[t].log_softmax(-1)[token]) for t, token in enumerate(target))
+        correct += sum(int(logits[t].argmax()) == token for t, token in enumerate(target))
+        tokens += len(target)
+    optimizer = build(folder, micro_batch_tokens=budget)
+    held_out = optimizer.validate(sums())
+    report = optimizer.step(batch(sums()))
+    assert held_out["loss"] == pytest.approx(total / tokens, rel=1e-5)
+    assert held_out["token_accuracy"] == pytest.approx(correct / tokens)
+    assert report.metrics["loss"] == pytest.approx(total / tokens, rel=1e-5)
+    assert report.trained_tokens == tokens
+    assert report.policy == 1
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 8, "alpha": 32}])
+def test_it_learns_what_it_is_shown(folder: Path, lora: dict[str, Any] | None) -> None:
+    """Some dozen epochs over a few rows bring the loss down; validation, on the same rows, agrees."""
+    optimizer = build(folder, lora=lora, learning_rate=1e-2)
+    losses = [optimizer.step(batch(sums(6), step)).metrics["loss"] for step in range(1, 41)]
+    assert losses[-1] < (0.1 if lora is None else 0.9 * losses[0])
+    after = optimizer.validate(sums(6))
+    assert after["loss"] < losses[0]
+    assert lora is not None or after["token_accuracy"] == 1.0
+
+
+def test_saved_and_loaded_training_continues_bit_by_bit(folder: Path, tmp_path: Path) -> None:
+    """Five steps equal two, save, load in a fresh optimizer, and three, to the bit of every file."""
+    settings = {"schedule": "linear", "warmup_steps": 2, "weight_decay": 0.01}
+    batches = [batch(sums()[step : step + 4], step) for step in range(1, 6)]
+    straight, first, second = (build(folder, **settings) for _ in range(3))
+    reports = [straight.step(b) for b in batches]
+    for b in batches[:2]:
+        first.step(b)
+    first.save(tmp_path / "checkpoint")
+    second.load(tmp_path / "checkpoint")
+    assert [second.step(b) for b in batches[2:]] == reports[2:]
+    straight.save(tmp_path / "a")
+    second.save(tmp_path / "b")
+    files = [p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file()]
+    assert len(files) >= 5
+    assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files)
+
+
+def test_a_checkpoint_before_the_first_step_loads(folder: Path, tmp_path: Path) -> None:
+    """AdamW has no state yet; loading it gives back version 0 and an optimizer that has forgotten its own."""
+    fresh, used = build(folder), build(folder)
+    fresh.save(tmp_path / "c")
+    used.step(batch(sums()))
+    used.load(tmp_path / "c")
+    assert used.step(batch(sums())) == fresh.step(batch(sums()))
+
+
+def test_rows_that_cannot_be_taught_are_named(folder: Path) -> None:
+    """A missing variable, missing messages and a row beyond the context each name the row's key."""
+    optimizer = build(folder)
+    with pytest.raises(DataError, match=r"rows\.jsonl:3.*item\.answer"):
+        optimizer.step(batch((item(0, "1+1=", 2), item(3, "1+1="))))
+    with pytest.raises(DataError, match=r"rows\.jsonl:4.*messages"):
+        optimizer.validate([Item(key="rows.jsonl:4", index=4, row={"answer": 1})])
+    with pytest.raises(DataError, match=r"rows\.jsonl:5.*tokens"):
+        optimizer.step(batch((item(5, "1" * 200, 2),)))
+
+
+def test_an_empty_target_teaches_to_stop(folder: Path) -> None:
+    """The empty string is a target: one token, the end of sequence."""
+    optimizer = build(folder)
+    assert optimizer.step(batch((item(0, "abc", ""),))).trained_tokens == 1
+
+
+def test_training_and_validation_rows_with_equal_keys_are_kept_apart(folder: Path) -> None:
+    """Two files of the same name give equal keys to different rows: the held-out row is validated, not the trained one."""
+    alone, both = build(folder), build(folder, learning_rate=1e-12)
+    both.step(batch((item(0, "abc", "d"),)))
+    held_out = [item(0, "1+1=", "22")]
+    assert both.validate(held_out)["loss"] == pytest.approx(alone.validate(held_out)["loss"], rel=1e-6)
+
+
+def test_nothing_to_learn_or_validate(folder: Path, tmp_path: Path) -> None:
+    """No items: no metrics of validation; a step that keeps the weights and counts."""
+    optimizer = build(folder)
+    digests = []
+    assert optimizer.validate([]) == {}
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        digests.append(optimizer.publish(tmp_path / name, run_id="r", lineage="main").digest)
+        report = optimizer.step(batch(()))
+    assert digests[0] == digests[1]
+    assert report.policy == 2
+    assert all(math.isfinite(value) for value in report.metrics.values())
+
+
+def test_the_target_is_checked_before_anything_runs() -> None:
+    """A target over the sample, or one that is not a template, is refused; the spec tells the variables."""
+    (spec,) = rft_optimizers()
+    assert spec.needs == "labels"
+    assert spec.variables(SftConfig(target="{{item.a}} and {{ item.b[0] }}")) == ("item.a", "item.b[0]")
+    with pytest.raises(ValidationError, match="knows the row alone"):
+        SftConfig(target="{{sample.output_text}}")
+    with pytest.raises(ValidationError, match="answer"):
+        SftConfig(target="{{answer}}")
