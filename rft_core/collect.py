@@ -27,7 +27,7 @@ def collect_step(run: Run, step: int, clock: StepClock) -> tuple[GradedGroup, ..
     draws = run.draws(step)
     items = items_of(draws, run.sources.train)
     run.phase("publishing")
-    policy = run.current_policy()
+    policy = run.current_policy(clock)
     training = run.config.training
     groups = sample_and_grade(
         run,
@@ -40,7 +40,10 @@ def collect_step(run: Run, step: int, clock: StepClock) -> tuple[GradedGroup, ..
         unit_size=training.prompts_per_unit,
         clock=clock,
     )
-    record_groups(run, "rollouts", step, "train", groups, {"policy": policy.number, "policy_digest": policy.digest})
+    # Stored while the optimizer computes; the loop waits for it before the step counts.
+    run.store_in_background(
+        record_groups, run, "rollouts", step, "train", groups, {"policy": policy.number, "policy_digest": policy.digest}
+    )
     return groups
 
 

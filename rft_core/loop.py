@@ -70,6 +70,7 @@ def take_step(run: Run, step: int) -> tuple[GradedGroup, ...]:
         report = run.optimizer.step(train_batch(run, step, groups))
     failpoints.hit("update.after")
     run.policy_changed(report.policy)
+    run.finish_storing()
     failpoints.hit("update.before_journal")
     run.journal.append(update_record(step, report))
     failpoints.hit("update.before_fsync")

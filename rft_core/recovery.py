@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rft_core import checkpoint, failpoints
-from rft_core.collect import stored_groups
+from rft_core.clock import StepClock
+from rft_core.collect import collect_step
 from rft_core.errors import IntegrityError
 from rft_core.evaluation import evaluate
 from rft_core.journal import Record
@@ -66,16 +67,10 @@ def update_record(step: int, report: TrainReport) -> Record:
 def _replay(run: Run, step: int) -> None:
     expected = run.journal.last("update", step)
     assert expected is not None
-    groups: Sequence[GradedGroup] = ()
-    if run.optimizer.needs == "rollouts":
-        stored = stored_groups(run, "rollouts", step, "train")
-        if stored is None:
-            raise IntegrityError(
-                f"the rollouts of step {step} are gone, and the checkpoint before it is older: restore "
-                f"{run.run_dir.rollout_file('train', step)} from a backup, or start a new run from the last checkpoint"
-            )
-        groups = stored
+    # What a power cut tore is sampled again, under the weights it was sampled with, and must be the same.
+    groups = collect_step(run, step, StepClock()) if run.optimizer.needs == "rollouts" else ()
     report = run.optimizer.step(train_batch(run, step, groups))
+    run.finish_storing()
     if update_record(step, report).data != expected.data:
         raise IntegrityError(
             f"training step {step} again gave another update than the journal recorded: the software, the number of "

@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from typing import Any, Literal
 import structlog
 
 from rft_core import failpoints
+from rft_core.clock import StepClock
 from rft_core.config import RunConfig
 from rft_core.errors import StopRequested
 from rft_core.journal import Journal
@@ -74,7 +75,8 @@ class Run:
     earlier_s: float = 0.0
     """Wall time of this run before it was resumed."""
     sampled_tokens: int = 0
-    stop_reason: str = ""
+    _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="store"))
+    _storing: Future[None] | None = None
 
     @property
     def total_steps(self) -> int:
@@ -127,7 +129,18 @@ class Run:
         """What the run waits for: shown live."""
         self.emit("phase", waits_for=waits_for)
 
-    def current_policy(self) -> WeightRef:
+    def store_in_background(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Do a write beside the optimizer's work. One at a time: `finish_storing` before the next."""
+        self.finish_storing()
+        self._storing = self._writer.submit(function, *arguments)
+
+    def finish_storing(self) -> None:
+        """Wait for the write in the background; raises what kept it from happening."""
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            storing.result()
+
+    def current_policy(self, clock: StepClock | None = None) -> WeightRef:
         """Publish the optimizer's weights and have every sampler serve them, unless they do."""
         assert self.samplers is not None
         if self.policy is None:
@@ -136,7 +149,8 @@ class Run:
             failpoints.hit("publish.before")
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            published = self.optimizer.publish(folder, run_id=self.run_id, lineage=self.lineage)
+            with clock.measure("publish") if clock is not None else contextlib.nullcontext():
+                published = self.optimizer.publish(folder, run_id=self.run_id, lineage=self.lineage)
             failpoints.hit("publish.written")
             self.serve(published)
             self._forget_weights(keep=number)
@@ -181,6 +195,7 @@ def working(run: Run, *, needs_sampler: bool) -> Iterator[Run]:
         settings={"total_steps": run.total_steps},
     )
     with contextlib.ExitStack() as stack:
+        stack.callback(run._writer.shutdown)
         for number, raw in enumerate(run.config.observers):
             observer = run.registry.build("observer", raw, context, where=f"observers.{number}")
             run.observers.append((str(raw["type"]), observer))
