@@ -12,8 +12,9 @@ from typing import Any
 
 from rft_core import checkpoint, failpoints
 from rft_core.evaluation import Evaluation, compare, evaluate, evaluate_test, report_of
-from rft_core.files import fsync_folder, storage
+from rft_core.files import fsync_folder, storage, write_bytes
 from rft_core.loop import Progress
+from rft_core.model_card import model_card
 from rft_core.run import Run
 from rft_core.types import WeightRef
 from rft_core.weights import ADAPTER_FILE, digest_of
@@ -46,6 +47,8 @@ def finish(run: Run, done: int) -> dict[str, Any]:
     failpoints.hit("finish.before_final")
     _copy_final(run, policy)
     summary = summarise_run(run, done, best, chosen, test)
+    card = model_card(run.config, str(run.model.path), summary)
+    write_bytes(run.run_dir.final / "README.md", card.encode())
     failpoints.hit("finish.before_summary")
     run.run_dir.write_summary(summary)
     failpoints.hit("finish.after_summary")

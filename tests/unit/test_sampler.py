@@ -226,14 +226,16 @@ def test_repeating_a_unit_gives_the_same_bits(model: ModelRef, sampler: Transfor
 
 
 def test_a_rollout_does_not_depend_on_its_neighbours(model: ModelRef, sampler: TransformersSampler) -> None:
-    """A prompt alone, in other company, or through a narrow batch draws the same tokens."""
+    """A prompt alone, in other company, through a narrow batch or row by row draws the same tokens."""
     whole = sampler.sample(unit(model, temperature=0.9))
     narrow = make(model, max_batch=3).sample(unit(model, temperature=0.9))
+    small = make(model, max_cache_bytes=1).sample(unit(model, temperature=0.9))
     for index, prompt in enumerate(unit(model).prompts):
         alone = sampler.sample(replace(unit(model, temperature=0.9), prompts=(prompt,)))
         expected = [rollout.completion_ids for rollout in alone.groups[0]]
         assert [rollout.completion_ids for rollout in whole.groups[index]] == expected
         assert [rollout.completion_ids for rollout in narrow.groups[index]] == expected
+        assert [rollout.completion_ids for rollout in small.groups[index]] == expected
 
 
 def test_answers_come_in_the_order_of_prompts_and_seeds(model: ModelRef, sampler: TransformersSampler) -> None:

@@ -11,9 +11,14 @@ class TransformersSamplerConfig(ComponentConfig):
     """Samples with transformers, batching the rollouts of a unit."""
 
     max_batch: int = Field(
-        256,
+        512,
         ge=1,
         description="Most rollouts of a unit that are decoded at once; the others wait and take the place of finished ones.",
+    )
+    max_cache_bytes: int = Field(
+        4 << 30,
+        ge=1,
+        description="Memory for the keys and values of the rollouts decoded at once, at their longest; max_batch is lowered to fit.",
     )
     prefill_tokens: int = Field(
         16384,

@@ -57,6 +57,9 @@ class Limits:
     layers: int
     vocab_size: int
     max_batch: int
+    max_cache_bytes: int
+    token_bytes: int
+    """Memory for the keys and values of one token."""
     prefill_tokens: int
     eos: frozenset[int]
 
@@ -86,8 +89,10 @@ class Decoding:
         self._candidates = decoder.candidates(params.stop) if params.stop else None
         self._device: torch.device = model.device
         self._longest_prompt = max(len(prompts[row.prompt]) for row in rows)
-        self._slots = min(limits.max_batch, len(rows))
-        columns = self._longest_prompt + min(FIRST_COLUMNS, max(row.limit for row in rows))
+        longest = max(row.limit for row in rows)
+        fitting = limits.max_cache_bytes // (limits.token_bytes * (self._longest_prompt + longest))
+        self._slots = max(1, min(limits.max_batch, len(rows), fitting))
+        columns = self._longest_prompt + min(FIRST_COLUMNS, longest)
         self._window = Window()
         self._window.column = self._longest_prompt
         self._cache = SlotCache(self._window, layers=limits.layers, slots=self._slots, columns=columns)

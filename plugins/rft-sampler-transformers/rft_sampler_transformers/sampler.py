@@ -58,6 +58,8 @@ class TransformersSampler:
             layers=int(shape.num_hidden_layers),
             vocab_size=int(self._model.get_output_embeddings().weight.shape[0]),
             max_batch=config.max_batch,
+            max_cache_bytes=config.max_cache_bytes,
+            token_bytes=_token_bytes(shape, self._model.dtype),
             prefill_tokens=config.prefill_tokens,
             eos=frozenset(eos_ids(self._model, self._tokenizer)),
         )
@@ -181,6 +183,13 @@ def _identity(prompt: Prompt) -> bytes:
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     return dict(value)
+
+
+def _token_bytes(shape: Any, dtype: torch.dtype) -> int:
+    """Memory for the keys and values of one token in all layers."""
+    heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
+    size = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
+    return int(2 * shape.num_hidden_layers * heads * size * dtype.itemsize)
 
 
 def _attention_window(shape: Any, path: Path) -> int | None:

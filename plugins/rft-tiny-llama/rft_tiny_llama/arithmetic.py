@@ -5,8 +5,12 @@ A row for 37 + 58:
     messages  [{"role": "user", "content": "37+58="}]
     answer    "95"
     worked    "7+8=15;3+5+1=9#95"   digit sums from the right with their carries, then the answer
-    guess     "#95"                 the answer alone
+    guess     "#85"                 an answer alone, from adding the columns and forgetting the carries
     target    one of the two, for a supervised warm start
+
+A guess is right when nothing is carried: for 55 % of problems with two digits, 30 % with three. A model
+warmed up on mostly guesses therefore starts near that share, having seen how to work a problem out but
+not that it pays. Nothing but the reward for a right answer tells it so.
 
 How to grade so that it cannot be gamed: everything before the last `#` is working and never looked at,
 and only the answer at the very end of the completion counts. With OpenAI's `string_check`:
@@ -47,7 +51,7 @@ class ArithmeticConfig(ComponentConfig):
         description="Which problems: every problem belongs to one of train (80 %), validation and test (10 % each).",
     )
     worked_fraction: float = Field(
-        1.0, ge=0, le=1, description="Share of rows whose `target` is the worked solution; the others guess."
+        1.0, ge=0, le=1, description="Share of rows whose `target` is the worked solution; that of the others is the guess."
     )
     seed: int = Field(0, ge=0, description="Seed of the problems.")
 
@@ -87,12 +91,11 @@ class Arithmetic:
             if split_of(a, b) == config.split:
                 break
             attempt += 1
-        answer, worked = str(a + b), worked_solution(a, b)
-        guess = f"#{answer}"
+        worked, guess = worked_solution(a, b), hasty_guess(a, b)
         shows_work = _hash(f"style:{name}") < config.worked_fraction * 2**128
         row = {
             "messages": [{"role": "user", "content": f"{a}+{b}="}],
-            "answer": answer,
+            "answer": str(a + b),
             "worked": worked,
             "guess": guess,
             "target": worked if shows_work else guess,
@@ -120,6 +123,14 @@ def worked_solution(a: int, b: int) -> str:
         steps.append(f"{x}+{y}{'+1' if carry else ''}={total}")
         carry = total // 10
     return ";".join(steps) + f"#{a + b}"
+
+
+def hasty_guess(a: int, b: int) -> str:
+    """The columns added each for itself, no carry between them: `#85` for 37 + 58."""
+    columns = max(len(str(a)), len(str(b)))
+    top = 10 ** (columns - 1)
+    total = sum((a // place + b // place) % 10 * place for place in (10**i for i in range(columns - 1)))
+    return f"#{(a // top + b // top) * top + total}"
 
 
 def _hash(text: str) -> int:
