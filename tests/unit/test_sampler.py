@@ -13,15 +13,17 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from rft_core import BuildContext, ModelRef, Rollout, SampledUnit, SampleUnit, SamplingParams, WeightRef
-from rft_core.errors import ConfigError, DataError, IntegrityError
+from rft_core.errors import ConfigError, DataError, IntegrityError, ModelError
 from rft_core.types import Prompt
 from rft_core.weights import digest_of
 from rft_sampler_transformers import rft_samplers
 from rft_sampler_transformers.distribution import choose, log_distribution
 from rft_sampler_transformers.draws import keys_of, uniforms
 from rft_sampler_transformers.sampler import TransformersSampler
+from rft_sampler_transformers.steps import LEAN, choose_step, lean_step
 from rft_tiny_llama.config import TinyLlamaConfig
 from rft_tiny_llama.source import TinyLlamaSource
 from rft_torch.lora import LoraSettings, add_lora
@@ -108,6 +110,54 @@ def test_logprobs_equal_a_plain_forward_pass(model: ModelRef, temperature: float
         expected = log_distribution(plain_logits(reference, rollout), temperature=temperature, top_p=top_p)
         chosen = expected.gather(-1, torch.tensor(rollout.completion_ids)[:, None])[:, 0]
         torch.testing.assert_close(torch.tensor(rollout.segments[1].logprobs), chosen, atol=1e-4, rtol=0)
+
+
+FAMILIES: dict[str, dict[str, object]] = {
+    "LlamaForCausalLM": {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 500.0}},
+    "MistralForCausalLM": {"sliding_window": None},
+    "Qwen2ForCausalLM": {},
+    "Qwen3ForCausalLM": {"head_dim": 12},
+    "GPT2LMHeadModel": {},
+    "GemmaForCausalLM": {"head_dim": 8},
+    "Olmo2ForCausalLM": {},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_has_the_logprobs_of_its_own_forward(model: ModelRef, tmp_path: Path, family: str) -> None:
+    """The lean step computes what each class that takes it computes; other classes take the plain step."""
+    cls = getattr(transformers, family)
+    torch.manual_seed(0)
+    config = cls.config_class(
+        vocab_size=len(ALPHABET) + 5, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, initializer_range=0.3, eos_token_id=2, **FAMILIES[family],
+    )  # fmt: skip
+    reference = cls(config).eval()
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            parameter.add_(torch.randn_like(parameter) / 10)  # biases and norms that are not 0 and 1
+    reference.save_pretrained(tmp_path)
+    load_tokenizer(model.path).save_pretrained(tmp_path)
+    ref = ModelRef(path=tmp_path)
+    assert (choose_step(reference) is lean_step) == (family in LEAN)
+    for rollout in rollouts(make(ref).sample(unit(ref, max_tokens=12))):
+        expected = plain_logits(reference, rollout).log_softmax(-1)
+        chosen = expected.gather(-1, torch.tensor(rollout.completion_ids)[:, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(rollout.segments[1].logprobs), chosen, atol=1e-4, rtol=0)
+
+
+def test_sliding_windows_are_refused_when_they_would_bite(model: ModelRef, tmp_path: Path) -> None:
+    """A model with a sliding window samples within the window, and says so where a rollout would leave it."""
+    config = transformers.MistralConfig(
+        vocab_size=len(ALPHABET) + 5, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, sliding_window=40,
+    )  # fmt: skip
+    transformers.MistralForCausalLM(config).save_pretrained(tmp_path)
+    load_tokenizer(model.path).save_pretrained(tmp_path)
+    ref = ModelRef(path=tmp_path)
+    assert len(rollouts(make(ref).sample(unit(ref, max_tokens=10)))) == 4 * len(TEXTS)
+    with pytest.raises(ModelError, match="windows of 40 tokens"):
+        make(ref).sample(unit(ref, max_tokens=40))
 
 
 def test_the_cache_grows_when_completions_are_long(model: ModelRef, monkeypatch: pytest.MonkeyPatch) -> None:

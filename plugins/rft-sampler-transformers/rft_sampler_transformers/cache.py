@@ -5,7 +5,7 @@ token. Here all rows write the same column of one allocation, so a step writes o
 attends to a view. A row whose prompt is shorter, or which joins later, starts at a later column; the
 positions that its rotary embedding sees are its own, so only the mask knows about columns.
 
-Shapes: S slots, H key-value heads, C columns, D head size, P prompts, L prompt tokens.
+Shapes: S slots, B live rows, H key-value heads, C columns, D head size, P prompts, L prompt tokens.
 """
 
 from __future__ import annotations
@@ -67,10 +67,14 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is untyp
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        return self.write(key_states[:, :, 0], value_states[:, :, 0])
+
+    def write(self, key_BHD: Tensor, value_BHD: Tensor) -> tuple[Tensor, Tensor]:
+        """Write the current column; the keys and values of all columns that the window shows."""
         w = self._window
         keys, values = self.keys[: w.rows], self.values[: w.rows]
-        keys[:, :, w.column] = key_states[:, :, 0]
-        values[:, :, w.column] = value_states[:, :, 0]
+        keys[:, :, w.column] = key_BHD
+        values[:, :, w.column] = value_BHD
         return keys[:, :, w.first : w.column + 1], values[:, :, w.first : w.column + 1]
 
     def grow(self, more: int) -> None:
@@ -160,4 +164,5 @@ def concatenate(parts: list[list[PrefillLayer]], length: int) -> list[PrefillLay
 
 
 def _pad(states_PHLD: Tensor, length: int) -> Tensor:
-    return torch.nn.functional.pad(states_PHLD, (0, 0, 0, length - states_PHLD.shape[2]))
+    missing = length - states_PHLD.shape[2]
+    return torch.nn.functional.pad(states_PHLD, (0, 0, 0, missing)) if missing else states_PHLD

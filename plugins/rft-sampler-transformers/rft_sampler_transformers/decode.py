@@ -22,6 +22,7 @@ from rft_sampler_transformers.cache import SlotCache, Window
 from rft_sampler_transformers.distribution import choose, log_distribution
 from rft_sampler_transformers.draws import keys_of, uniforms
 from rft_sampler_transformers.prefill import Prefilled, join, prefill
+from rft_sampler_transformers.steps import choose_step
 from rft_sampler_transformers.stops import Decoder, find_stop
 
 FIRST_COLUMNS = 128
@@ -78,6 +79,7 @@ class Decoding:
     ) -> None:
         self._model, self._decoder, self._limits, self._params = model, decoder, limits, params
         self._prompts, self._rows = prompts, rows
+        self._step = choose_step(model)
         self._drawn = [Drawn() for _ in rows]
         # Rows of one prompt wait next to each other, so that at most one prompt is split between waves.
         self._waiting = sorted(range(len(rows)), key=lambda row: (rows[row].prompt, row))
@@ -92,7 +94,10 @@ class Decoding:
         longest = max(row.limit for row in rows)
         fitting = limits.max_cache_bytes // (limits.token_bytes * (self._longest_prompt + longest))
         self._slots = max(1, min(limits.max_batch, len(rows), fitting))
-        columns = self._longest_prompt + min(FIRST_COLUMNS, longest)
+        # A batch that others join needs a third more columns than its longest row, so as not to shift often.
+        needed = self._longest_prompt + longest
+        self._most_columns = needed if self._slots == len(rows) else needed * 4 // 3 + 4
+        columns = min(self._longest_prompt + FIRST_COLUMNS, self._most_columns)
         self._window = Window()
         self._window.column = self._longest_prompt
         self._cache = SlotCache(self._window, layers=limits.layers, slots=self._slots, columns=columns)
@@ -203,21 +208,16 @@ class Decoding:
         window = self._window
         window.rows = len(tokens)
         window.first = int(self._starts.min())
-        mask_B11C = None
+        mask_BC = None
         if int(self._starts.max()) != window.first:
             columns_C = torch.arange(window.first, window.column + 1)
             hidden_BC = columns_C[None, :] < torch.from_numpy(self._starts)[:, None]
             mask_BC = torch.zeros(hidden_BC.shape, dtype=self._model.dtype).masked_fill_(hidden_BC, -torch.inf)
-            mask_B11C = mask_BC[:, None, None, :].to(self._device)
-        output = self._model(
-            input_ids=torch.from_numpy(tokens)[:, None].to(self._device),
-            position_ids=torch.from_numpy(window.column - self._starts)[:, None].to(self._device),
-            attention_mask=mask_B11C,
-            past_key_values=self._cache,
-            use_cache=True,
-        )
+            mask_BC = mask_BC.to(self._device)
+        token_B = torch.from_numpy(tokens).to(self._device)
+        position_B = torch.from_numpy(window.column - self._starts).to(self._device)
+        logits_BV = self._step(self._model, self._cache, token_B, position_B, mask_BC)
         window.column += 1
-        logits_BV: Tensor = output.logits[:, -1]
         return logits_BV
 
     def _make_room(self) -> None:
@@ -227,9 +227,9 @@ class Decoding:
             return
         window.rows, window.first = len(self._live), int(self._starts.min())
         target = max(self._longest_prompt, window.column - window.first)
-        if target <= self._cache.columns * 3 // 4:
+        if target <= self._cache.columns * 3 // 4 or self._cache.columns == self._most_columns:
             shift = window.column - target
             self._cache.shift(shift)
             self._starts -= shift
         else:
-            self._cache.grow(2 * self._cache.columns)
+            self._cache.grow(min(2 * self._cache.columns, self._most_columns))

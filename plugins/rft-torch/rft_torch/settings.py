@@ -28,6 +28,9 @@ class TrainerConfig(ComponentConfig):
     max_grad_norm: float | None = Field(
         1.0, gt=0, description="Gradients are scaled down to this norm; null leaves them."
     )
+    threads: int | None = Field(
+        None, ge=1, description="Threads of torch in the trainer; all cores by default. Part of the run's bits on CPU."
+    )
     lora: LoraSettings | None = Field(None, description="Train a LoRA adapter; without it, all weights.")
     micro_batch_tokens: int = Field(
         8192,

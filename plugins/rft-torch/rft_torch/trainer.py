@@ -48,6 +48,8 @@ class Trainer:
         ref = context.model
         if ref.dtype == "float16":
             raise ConfigError("training in float16 would need loss scaling; set model.dtype to bfloat16 or float32")
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
         self.config = config
         self.policy = 0
         self._seed = context.seed
