@@ -45,9 +45,10 @@ class Evaluation:
     def interval(self, seed: int, of: Mapping[int, float] | None = None) -> Interval | None:
         values = self.rewards if of is None else of
         rows = sorted(values)
-        return mean_interval([values[r] for r in rows], self._clusters_of(rows), seed=seed)
+        return mean_interval([values[r] for r in rows], self.clusters_of(rows), seed=seed)
 
-    def _clusters_of(self, rows: Sequence[int]) -> list[Hashable] | None:
+    def clusters_of(self, rows: Sequence[int]) -> list[Hashable] | None:
+        """The cluster of each row; None when rows stand for themselves."""
         return None if self.clusters is None else [self.clusters[r] for r in rows]
 
 
@@ -168,12 +169,27 @@ def line_of(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def compare(before: Evaluation, after: Evaluation, *, seed: int) -> dict[str, Any] | None:
-    """What changed, row by row, over the rows that both evaluated: mean gain with interval and p-value."""
-    rows = sorted(before.rewards.keys() & after.rewards.keys())
+    """What changed, row by row, over the rows that both evaluated: mean gain with interval and p-value,
+    of the reward and of each grader inside it."""
+    gain = _gain(before, before.rewards, after.rewards, seed)
+    if gain is None:
+        return None
+    parts = {
+        name: _gain(before, rows, after.sub_rewards[name], seed)
+        for name, rows in before.sub_rewards.items()
+        if name in after.sub_rewards
+    }
+    return {**gain, "graders": {name: part for name, part in parts.items() if part is not None}}
+
+
+def _gain(
+    evaluation: Evaluation, before: Mapping[int, float], after: Mapping[int, float], seed: int
+) -> dict[str, Any] | None:
+    rows = sorted(before.keys() & after.keys())
     if not rows:
         return None
-    differences = [after.rewards[r] - before.rewards[r] for r in rows]
-    clusters = None if before.clusters is None else [before.clusters[r] for r in rows]
+    differences = [after[r] - before[r] for r in rows]
+    clusters = evaluation.clusters_of(rows)
     interval = mean_interval(differences, clusters, seed=seed)
     assert interval is not None
     return {

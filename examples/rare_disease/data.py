@@ -1,4 +1,4 @@
-"""Rows for the supervised stages: each case with a list of genes to learn, as `ranked`.
+"""Rows for the stages: for the supervised ones each case with a list of genes to learn, as `ranked`.
 
 A label names one gene, but the answer is a list of five. The list to learn is the true gene first, then
 the four other genes whose labelled cases share the most with this one. Only the labelled rows that the
@@ -24,15 +24,14 @@ def labelled(path: str, count: int, copies: int = 1, drop: float = 0.0, seed: in
     rows = _read(path)[:count]
     index = Neighbours(rows)
     ranked = [index.ranked(row, own=i) for i, row in enumerate(rows)]
-    made = []
-    for copy in range(copies):
-        for i, row in enumerate(rows):
-            content = row["messages"][-1]["content"]
-            if copy > 0:
-                content = _thinned(content, drop, random.Random(f"{seed}:{copy}:{i}"))
-            messages = [*row["messages"][:-1], {"role": "user", "content": content}]
-            made.append({**row, "messages": messages, "ranked": ranked[i]})
-    return made
+    return _copies([{**row, "ranked": r} for row, r in zip(rows, ranked, strict=True)], copies, drop, seed)
+
+
+def cases(path: str, skip: int, copies: int = 1, drop: float = 0.0, seed: int = 0) -> list[Row]:
+    """The rows behind the first `skip`, for reinforcement: what the grader needs of the label, no list.
+    `copies` of each, in all of which every phenotype is left out with probability `drop`."""
+    rows = _read(path)[skip:]
+    return _copies(rows, copies + 1, drop, seed)[len(rows) :]
 
 
 def held_out(path: str, labelled_path: str, count: int) -> list[Row]:
@@ -72,6 +71,17 @@ class Neighbours:
     def _vector(self, row: Row) -> tuple[set[str], float]:
         terms = {t for t in row["present_hpo"] if t in self._weight}
         return terms, math.sqrt(sum(self._weight[t] ** 2 for t in terms))
+
+
+def _copies(rows: list[Row], copies: int, drop: float, seed: int) -> list[Row]:
+    made = []
+    for copy in range(copies):
+        for i, row in enumerate(rows):
+            content = row["messages"][-1]["content"]
+            if copy > 0:
+                content = _thinned(content, drop, random.Random(f"{seed}:{copy}:{i}"))
+            made.append({**row, "messages": [*row["messages"][:-1], {"role": "user", "content": content}]})
+    return made
 
 
 def _thinned(content: str, drop: float, draw: random.Random) -> str:

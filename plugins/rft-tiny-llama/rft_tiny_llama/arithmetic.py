@@ -51,7 +51,10 @@ class ArithmeticConfig(ComponentConfig):
         description="Which problems: every problem belongs to one of train (80 %), validation and test (10 % each).",
     )
     worked_fraction: float = Field(
-        1.0, ge=0, le=1, description="Share of rows whose `target` is the worked solution; that of the others is the guess."
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of rows whose `target` is the worked solution; that of the others is the guess.",
     )
     seed: int = Field(0, ge=0, description="Seed of the problems.")
 
