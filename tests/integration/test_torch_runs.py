@@ -57,6 +57,7 @@ def write_run(folder: Path, **changes: Any) -> Path:
         "optimizer": {"type": "policy_gradient", "learning_rate": 2e-3},
         "training": {"steps": 8, "batch_size": 8, "group_size": 4, "unit_size": 2},
         "validation": {"eval_interval": 3, "temperature": 0.0},
+        "observers": [{"type": "tensorboard"}],
     }
     values.update(changes)
     path = folder / "run.yaml"
@@ -82,6 +83,8 @@ def test_the_policy_learns_what_is_rewarded(unbroken: Path) -> None:
     assert max(line["logprob_diff_max"] for line in lines) < 1e-4
     assert min(line["trained_tokens"] for line in lines) > 0
     assert summary(unbroken)["validation"]["gain"]["rows"] == 12
+    assert list((unbroken / "tensorboard").glob("events.out.tfevents.*"))
+    assert "# tiny" in (unbroken / "final" / "README.md").read_text()
 
 
 @pytest.mark.slow
