@@ -29,17 +29,16 @@ def collect_step(run: Run, step: int, clock: StepClock) -> tuple[GradedGroup, ..
     run.phase("publishing")
     policy = run.current_policy(clock)
     training = run.config.training
-    groups = sample_and_grade(
-        run,
-        draws,
-        items,
+    drawing = Drawing(
+        draws=draws,
+        items=items,
         purpose="train",
         policy=policy,
         sampling=run.config.sampling,
         samples=training.group_size,
         unit_size=training.prompts_per_unit,
-        clock=clock,
     )
+    groups = draw_for_run(run, drawing, clock)
     # Stored while the optimizer computes; the loop waits for it before the step counts.
     run.store_in_background(
         record_groups, run, "rollouts", step, "train", groups, {"policy": policy.number, "policy_digest": policy.digest}
@@ -96,19 +95,21 @@ class Crew:
     """Asked now and then; raises StopRequested to give up."""
 
 
-def sample_and_grade(
-    run: Run,
-    draws: Sequence[Draw],
-    items: Sequence[Item],
-    *,
-    purpose: Purpose,
-    policy: WeightRef,
-    sampling: SamplingParams,
-    samples: int,
-    unit_size: int,
-    clock: StepClock,
-) -> tuple[GradedGroup, ...]:
-    """`crew_sample_and_grade` with the workers of a run. Only training stops at once when asked to."""
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """What to sample: which rows, how often, under which policy, in units of how many prompts."""
+
+    draws: Sequence[Draw]
+    items: Sequence[Item]
+    purpose: Purpose
+    policy: WeightRef
+    sampling: SamplingParams
+    samples: int
+    unit_size: int
+
+
+def draw_for_run(run: Run, drawing: Drawing, clock: StepClock) -> tuple[GradedGroup, ...]:
+    """`sample_and_grade` with the workers of a run. A signal stops it at once; budgets stop training alone."""
     assert run.samplers is not None
     assert run.graders is not None
     crew = Crew(
@@ -118,47 +119,27 @@ def sample_and_grade(
         seed=run.config.seed,
         grade_timeout_s=run.config.grading.timeout_s,
         phase=run.phase,
-        check_stop=run.check_stop if purpose == "train" else lambda: None,
+        check_stop=run.check_stop if drawing.purpose == "train" else run.check_signal,
     )
-    graded = crew_sample_and_grade(
-        crew,
-        draws,
-        items,
-        purpose=purpose,
-        policy=policy,
-        sampling=sampling,
-        samples=samples,
-        unit_size=unit_size,
-        clock=clock,
-    )
+    graded = sample_and_grade(crew, drawing, clock)
     run.sampled_tokens += sum(r.completion_tokens for g in graded for r in g.group.rollouts)
     return graded
 
 
-def crew_sample_and_grade(
-    crew: Crew,
-    draws: Sequence[Draw],
-    items: Sequence[Item],
-    *,
-    purpose: Purpose,
-    policy: WeightRef,
-    sampling: SamplingParams,
-    samples: int,
-    unit_size: int,
-    clock: StepClock,
-) -> tuple[GradedGroup, ...]:
+def sample_and_grade(crew: Crew, drawing: Drawing, clock: StepClock) -> tuple[GradedGroup, ...]:
     """Sample every unit and grade each as soon as it arrives. The order of the answer is that of the
     draws, whoever finished first."""
+    items, unit_size = drawing.items, drawing.unit_size
     units = sample_units(
-        draws,
+        drawing.draws,
         items,
-        purpose=purpose,
-        samples=samples,
+        purpose=drawing.purpose,
+        samples=drawing.samples,
         unit_size=unit_size,
         run_id=crew.run_id,
         seed=crew.seed,
-        policy=policy,
-        sampling=sampling,
+        policy=drawing.policy,
+        sampling=drawing.sampling,
     )
     graded: list[tuple[GradedGroup, ...]] = [()] * len(units)
     groups: list[tuple[Group, ...]] = [()] * len(units)

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from rft_core import checkpoint
 from rft_core.assembly import resolve_model, run_model
 from rft_core.clock import StepClock
-from rft_core.collect import Crew, crew_sample_and_grade
+from rft_core.collect import Crew, Drawing, sample_and_grade
 from rft_core.config import RunConfig, parse_yaml
 from rft_core.config_errors import config_error
 from rft_core.errors import ConfigError, ModelError, RunDirError
@@ -108,17 +108,16 @@ def _evaluate(
     samples: int,
 ) -> Evaluation:
     section = config.validation
-    groups = crew_sample_and_grade(
-        crew,
-        draws,
-        items,
+    drawing = Drawing(
+        draws=draws,
+        items=items,
         purpose="test",
         policy=policy,
         sampling=sampling,
         samples=samples,
         unit_size=section.unit_size,
-        clock=StepClock(),
     )
+    groups = sample_and_grade(crew, drawing, StepClock())
     return summarise(groups, step=policy.number, split=SPLIT, cluster_by=section.cluster_by)
 
 

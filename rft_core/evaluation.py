@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rft_core.clock import StepClock
-from rft_core.collect import record_groups, sample_and_grade, stored_groups
+from rft_core.collect import Drawing, draw_for_run, record_groups, stored_groups
 from rft_core.journal import Record
 from rft_core.planning import draws_of_split, items_of
 from rft_core.protocols import DataSource
@@ -99,17 +99,16 @@ def evaluate_test(run: Run, step: int, policy: WeightRef) -> Evaluation:
 def _sample(run: Run, step: int, split: Split, source: DataSource, policy: WeightRef) -> tuple[GradedGroup, ...]:
     draws = draws_of_split(len(source))
     section = run.config.validation
-    return sample_and_grade(
-        run,
-        draws,
-        items_of(draws, source),
+    drawing = Drawing(
+        draws=draws,
+        items=items_of(draws, source),
         purpose=split,
         policy=policy,
         sampling=run.validation_sampling(),
         samples=section.eval_samples,
         unit_size=section.unit_size,
-        clock=StepClock(),
     )
+    return draw_for_run(run, drawing, StepClock())
 
 
 def summarise(

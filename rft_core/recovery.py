@@ -41,6 +41,7 @@ def recover(run: Run) -> int:
         failpoints.hit("recover.checkpoint_loaded")
         _restore_evaluation(run, start)
     for step in range(start + 1, last.step + 1):
+        run.check_signal()
         run.phase(f"replaying step {step}")
         _replay(run, step)
         failpoints.hit("recover.step_replayed")

@@ -101,13 +101,17 @@ class Run:
 
     def check_stop(self) -> None:
         """StopRequested after a signal, or when a budget is used up."""
+        self.check_signal()
         budget = self.config.budget
-        if self.stop.is_set():
-            raise StopRequested("stopped by request")
         if budget.max_time_s is not None and self.elapsed_s >= budget.max_time_s:
             raise StopRequested(f"the time budget of {budget.max_time_s:g} s is used up")
         if budget.max_tokens is not None and self.sampled_tokens >= budget.max_tokens:
             raise StopRequested(f"the budget of {budget.max_tokens} sampled tokens is used up")
+
+    def check_signal(self) -> None:
+        """StopRequested when somebody asked for a polite stop."""
+        if self.stop.is_set():
+            raise StopRequested("stopped by request")
 
     def emit(self, kind: str, **values: Any) -> None:
         """Tell everyone who watches. Lifecycle events also reach observers, plugins and events.jsonl."""

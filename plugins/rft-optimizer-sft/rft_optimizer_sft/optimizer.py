@@ -53,7 +53,7 @@ class Sft:
                     (loss / tokens).backward()  # type: ignore[no-untyped-call]
                     losses.append((loss, [f"row {batch.items[i].key}" for i in indices]))
                     correct.append(hits)
-            metrics["grad_norm"] = trainer.update(losses, lr)
+                metrics["grad_norm"] = trainer.update(losses, lr)
             metrics["loss"] = _total([loss for loss, _ in losses]) / tokens
             metrics["token_accuracy"] = _total(correct) / tokens
             metrics["target_tokens_mean"] = tokens / len(rows)

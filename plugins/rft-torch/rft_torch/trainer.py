@@ -82,24 +82,30 @@ class Trainer:
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """For forward and backward passes of training: autocast, and the dropout of LoRA if it has one,
-        drawn from the run's seed and the policy version."""
-        dropout = self.config.lora.dropout if self.config.lora else 0.0
-        with self.autocast():
-            if dropout == 0.0:
+        """For the forward and backward passes of a step and its updates: autocast, and the dropout of LoRA
+        if it has one. No gradient survives it, so a step that fails leaves nothing for the next one."""
+        try:
+            with self.autocast(), self._dropout():
                 yield
-                return
-            modules = [m for name, m in self.model.named_modules() if "lora_dropout" in name]
-            devices = [self.device] if self.device.type == "cuda" else []
-            with torch.random.fork_rng(devices=devices):
-                torch.manual_seed(seed_of(self._seed, "train", self.policy))
+        finally:
+            self._adamw.zero_grad(set_to_none=True)
+
+    @contextmanager
+    def _dropout(self) -> Iterator[None]:
+        """Turn LoRA's dropout on, drawn from the run's seed and the policy version."""
+        if self.config.lora is None or self.config.lora.dropout == 0.0:
+            yield
+            return
+        modules = [module for name, module in self.model.named_modules() if "lora_dropout" in name]
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed_of(self._seed, "train", self.policy))
+            for module in modules:
+                module.train()
+            try:
+                yield
+            finally:
                 for module in modules:
-                    module.train()
-                try:
-                    yield
-                finally:
-                    for module in modules:
-                        module.eval()
+                    module.eval()
 
     def autocast(self) -> AbstractContextManager[Any]:
         if self._published_dtype == torch.float32:
