@@ -87,6 +87,15 @@ class RunDir:
             self._lock.close()
             self._lock = None
 
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process left under temporary names. Only for who holds the lock."""
+        for folder in (self.path, self.rollouts, self.checkpoints):
+            for left in folder.glob(".*.tmp") if folder.is_dir() else ():
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink(missing_ok=True)
+
     def read_config(self) -> dict[str, Any]:
         return _read_json(self.config)
 

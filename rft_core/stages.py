@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from collections.abc import Sequence
@@ -118,6 +119,9 @@ def _check_extendable(override: str) -> None:
 
 
 def _run_stages(run_file: RunFile, root: RunDir, setting: Setting) -> dict[str, Any]:
+    # Threads that wait busily collapse when trainer and workers share cores. Read when torch is imported,
+    # and inherited by the workers; changes no bits.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     model: ModelRef | None = None
     summary: dict[str, Any] = {}
     for number, (name, config) in enumerate(run_file.stages):
@@ -173,6 +177,7 @@ class Stage:
         done = self.run_dir.read_summary()
         if done is not None and done.get("status") == "succeeded":
             return done
+        self.run_dir.remove_leftovers()
         self._write_resolved()
         registry, config = self.setting.registry, self.config
         for listener in self.setting.listeners:

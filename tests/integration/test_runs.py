@@ -229,6 +229,8 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     while any(alive(w) for w in workers) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(alive(w) for w in workers)
+    (run_dir / "rollouts" / ".step-000009.parquet.0a1b2c3d.tmp").write_bytes(b"half")
+    (run_dir / "checkpoints" / ".step-000007.tmp").mkdir()
     assert engine("resume", run_dir).code == 0
     assert not [p for p in run_dir.rglob("*") if p.name.endswith(".tmp")]
     assert set(Path("/dev/shm").iterdir()) <= before
