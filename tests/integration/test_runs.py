@@ -95,6 +95,22 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     assert engine("resume", tmp_path / "runs" / "fast").code == 0
 
 
+def test_a_polite_stop_does_not_wait_for_a_sampler_that_hangs(tmp_path: Path) -> None:
+    """One SIGTERM in the middle of an evaluation that would never end: a clean exit in 10 s, resumable."""
+    run_file = fast_run(tmp_path, sampler={"type": "scripted", "fault": "hang_once"})
+    process = launch("run", run_file, "--name", "fast")
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "hung").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    start = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert time.monotonic() - start < 10
+    assert process.returncode == 130, errors
+    assert summary(tmp_path / "runs" / "fast")["status"] == "stopped"
+    assert engine("resume", tmp_path / "runs" / "fast").code == 0
+
+
 def test_budgets_stop_a_run(tmp_path: Path) -> None:
     """A token budget stops within a step, with a checkpoint, and the run goes on when it is raised."""
     outcome = engine("run", fast_run(tmp_path, budget={"max_tokens": 300}), "--name", "fast")
