@@ -15,6 +15,7 @@ from rft_core.planning import Draw, groups_of, items_of, sample_units
 from rft_core.pool import Pool
 from rft_core.run import Run
 from rft_core.seeds import Purpose
+from rft_core.step_metrics import tokens_of
 from rft_core.types import GradedGroup, GradeUnit, Group, Item, SampleUnit, SamplingParams, WeightRef
 
 STOP_POLL_S = 0.25
@@ -76,7 +77,14 @@ def record_groups(
             )
         return
     failpoints.hit("rollouts.before_journal" if split == "train" else "evaluation.before_journal")
-    run.journal.append(Record(kind=kind, step=step, data={**data, "content_sha256": digest}, aside={"file": path.name}))
+    run.journal.append(
+        Record(
+            kind=kind,
+            step=step,
+            data={**data, "content_sha256": digest},
+            aside={"file": path.name, "sampled_tokens": tokens_of(groups)},
+        )
+    )
     failpoints.hit("rollouts.after_journal" if split == "train" else "evaluation.after_journal")
 
 
@@ -121,9 +129,7 @@ def draw_for_run(run: Run, drawing: Drawing, clock: StepClock) -> tuple[GradedGr
         phase=run.phase,
         check_stop=run.check_stop if drawing.purpose == "train" else run.check_signal,
     )
-    graded = sample_and_grade(crew, drawing, clock)
-    run.sampled_tokens += sum(r.completion_tokens for g in graded for r in g.group.rollouts)
-    return graded
+    return sample_and_grade(crew, drawing, clock)
 
 
 def sample_and_grade(crew: Crew, drawing: Drawing, clock: StepClock) -> tuple[GradedGroup, ...]:

@@ -14,6 +14,7 @@ from rft_core.planning import draws_of_split, items_of
 from rft_core.protocols import DataSource
 from rft_core.run import Run
 from rft_core.stats import Interval, mean_interval, paired_p_value
+from rft_core.step_metrics import tokens_of
 from rft_core.types import GradedGroup, WeightRef
 
 Split = Literal["validation", "test"]
@@ -79,6 +80,7 @@ def evaluate(run: Run, step: int) -> Evaluation | None:
         evaluation = summarise(groups, step=step, split="validation", cluster_by=cluster_by, metrics=metrics)
         data |= {"reward_mean": evaluation.reward_mean}
         record_groups(run, "evaluation", step, "validation", groups, data)
+        run.sampled_tokens += tokens_of(groups)
     run.journal.commit()
     return evaluation
 

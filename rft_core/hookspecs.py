@@ -75,7 +75,7 @@ def rft_commands() -> Iterable[CommandSpec]:  # type: ignore[empty-body]
 
 @hookspec
 def rft_run_started(event: Mapping[str, object]) -> None:
-    """A run starts or resumes. `event`: run_dir, run_id, total_steps, resumed."""
+    """A run starts or resumes. `event`: run_dir, run_id, total_steps, and the step it stands at."""
 
 
 @hookspec

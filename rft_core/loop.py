@@ -15,9 +15,9 @@ from rft_core.collect import collect_step
 from rft_core.errors import ConfigError, StopRequested, TooManyErrorsError
 from rft_core.evaluation import Evaluation, evaluate, line_of
 from rft_core.journal import Record
-from rft_core.recovery import recover, train_batch, update_record
+from rft_core.recovery import recover, restore_metrics, train_batch, update_record
 from rft_core.run import Run
-from rft_core.step_metrics import step_line
+from rft_core.step_metrics import step_line, time_line, tokens_of
 from rft_core.types import GradedGroup, Outcome
 
 ERROR_WINDOW = 3
@@ -29,7 +29,7 @@ def train(run: Run) -> int:
 
     StopRequested on a polite stop, with a checkpoint on disk; TooManyErrorsError likewise."""
     done = recover(run)
-    run.run_dir.trim_metrics(done)
+    restore_metrics(run, done)
     run.emit("run_started", run_dir=str(run.run_dir.path), run_id=run.run_id, total_steps=run.total_steps, step=done)
     progress = Progress(run)
     errors: deque[float] = deque(maxlen=ERROR_WINDOW)
@@ -64,6 +64,7 @@ def take_step(run: Run, step: int) -> tuple[GradedGroup, ...]:
     clock = StepClock()
     plan(run, step)
     groups = collect_step(run, step, clock) if run.optimizer.needs == "rollouts" else ()
+    run.sampled_tokens += tokens_of(groups)
     run.phase("training")
     failpoints.hit("update.before")
     with clock.measure("train"):
@@ -77,7 +78,7 @@ def take_step(run: Run, step: int) -> tuple[GradedGroup, ...]:
     run.journal.commit()
     failpoints.hit("update.after_fsync")
     clock.finish()
-    line = step_line(step, groups, report, clock, run.elapsed_s, run.sampled_tokens)
+    line = step_line(step, groups, report, run.sampled_tokens) | time_line(clock, groups, run.elapsed_s)
     run.run_dir.log_metrics(line)
     run.emit("step_finished", **line)
     return groups

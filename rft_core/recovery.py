@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 
 from rft_core import checkpoint, failpoints
 from rft_core.clock import StepClock
-from rft_core.collect import collect_step
+from rft_core.collect import collect_step, stored_groups
 from rft_core.errors import IntegrityError
 from rft_core.evaluation import evaluate
 from rft_core.journal import Record
 from rft_core.planning import items_of
 from rft_core.run import Run
+from rft_core.step_metrics import step_line
 from rft_core.types import GradedGroup, TrainBatch, TrainReport
 
 
@@ -63,6 +64,46 @@ def update_record(step: int, report: TrainReport) -> Record:
         "dropped": dict(report.dropped),
     }
     return Record(kind="update", step=step, data=data)
+
+
+def restore_metrics(run: Run, done: int) -> None:
+    """Make metrics.jsonl hold one line for each step that counts, and no other.
+
+    A process can die between the moment a step counts and the moment its line is written; what the
+    line says of the step follows from the journal and the rollout store. Its times are lost."""
+    kept = {line["step"]: line for line in run.run_dir.read_lines(run.run_dir.metrics) if line.get("step", 0) <= done}
+    sampled = {
+        (record.kind, record.step): int(record.aside.get("sampled_tokens", 0))
+        for record in run.journal.records
+        if record.kind in ("rollouts", "evaluation")
+    }
+
+    def total(step: int) -> int:
+        """Tokens sampled when the line of `step` is written: its own, and of the evaluations before it."""
+        return sum(
+            n
+            for (kind, s), n in sampled.items()
+            if (kind == "rollouts" and s <= step) or (kind == "evaluation" and s < step)
+        )
+
+    elapsed_s = 0.0
+    for step in range(1, done + 1):
+        if step not in kept:
+            groups = stored_groups(run, "rollouts", step, "train") or ()
+            kept[step] = step_line(step, groups, _report_of(run, step), total(step)) | {"elapsed_s": elapsed_s}
+        elapsed_s = kept[step]["elapsed_s"]
+    run.run_dir.rewrite_metrics(kept[step] for step in range(1, done + 1))
+    run.sampled_tokens = sum(n for (kind, s), n in sampled.items() if kind != "rollouts" or s <= done)
+
+
+def _report_of(run: Run, step: int) -> TrainReport:
+    """What the optimizer reported of a step, as the journal holds it."""
+    record = run.journal.last("update", step)
+    assert record is not None
+    data = record.data
+    return TrainReport(
+        metrics=data["metrics"], trained_tokens=data["trained_tokens"], policy=data["policy"], dropped=data["dropped"]
+    )
 
 
 def _replay(run: Run, step: int) -> None:

@@ -75,6 +75,7 @@ class Run:
     earlier_s: float = 0.0
     """Wall time of this run before it was resumed."""
     sampled_tokens: int = 0
+    """In steps and validations, what `budget.max_tokens` bounds; the test rows at the end are not in it."""
     _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="store"))
     _storing: Future[None] | None = None
 

@@ -8,12 +8,12 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from rft_core.errors import RunDirError
-from rft_core.files import storage, write_json
+from rft_core.files import storage, write_bytes, write_json
 
 
 class RunDir:
@@ -128,12 +128,10 @@ class RunDir:
             except json.JSONDecodeError:
                 continue  # a line torn by a crash; the journal is the truth
 
-    def trim_metrics(self, last_step: int) -> None:
-        """Drop lines of steps that do not count, and torn ones, before a run goes on."""
-        kept = [m for m in self.read_lines(self.metrics) if m.get("step", 0) <= last_step]
-        text = "".join(json.dumps(m, ensure_ascii=False) + "\n" for m in kept)
-        with storage("rewrite metrics.jsonl", self.path):
-            self.metrics.write_text(text, encoding="utf-8")
+    def rewrite_metrics(self, lines: Iterable[Mapping[str, object]]) -> None:
+        """Replace metrics.jsonl, whole or not at all."""
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        write_bytes(self.metrics, text.encode())
 
     def _append(self, path: Path, values: Mapping[str, object]) -> None:
         with storage(f"append to {path.name}", self.path), path.open("a", encoding="utf-8") as handle:

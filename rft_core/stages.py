@@ -204,7 +204,6 @@ class Stage:
             stop=self.setting.stop,
             listeners=list(self.setting.listeners),
             earlier_s=lines[-1]["elapsed_s"] if lines else 0.0,
-            sampled_tokens=lines[-1]["sampled_tokens_total"] if lines else 0,
         )
         summary = _work(run)
         if key is not None:

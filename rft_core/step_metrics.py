@@ -1,4 +1,4 @@
-"""One line of metrics.jsonl: what a step did, by the field's usual names."""
+"""One line of metrics.jsonl: what a step did and where its time went, by the field's usual names."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from rft_core.clock import StepClock
 from rft_core.types import GradedGroup, TrainReport
 
 
-def step_line(
-    step: int, groups: Sequence[GradedGroup], report: TrainReport, clock: StepClock, elapsed_s: float, sampled: int
-) -> dict[str, Any]:
-    """Flat JSON values; rewards over the rollouts that have one, counts over all."""
+def tokens_of(groups: Sequence[GradedGroup]) -> int:
+    """Completion tokens that were sampled for these groups."""
+    return sum(rollout.completion_tokens for graded in groups for rollout in graded.group.rollouts)
+
+
+def step_line(step: int, groups: Sequence[GradedGroup], report: TrainReport, sampled_total: int) -> dict[str, Any]:
+    """What came of a step, as flat JSON values: rewards over the rollouts that have one, counts over all.
+    Follows from the journal and the rollout store, so that a line can be made again."""
     line: dict[str, Any] = {"step": step, **report.metrics}
     grades = [grade for graded in groups for grade in graded.grades]
     rollouts = [rollout for graded in groups for rollout in graded.group.rollouts]
     rewards = [grade.reward for grade in grades if grade.reward is not None]
     if rollouts:
-        tokens = sum(r.completion_tokens for r in rollouts)
+        tokens = tokens_of(groups)
         line |= {
             "reward_mean": sum(rewards) / len(rewards) if rewards else None,
             "rollouts": len(rollouts),
             "completion_tokens_mean": tokens / len(rollouts),
             "sampled_tokens": tokens,
             "truncated": sum(r.finish_reason == "length" for r in rollouts) / len(rollouts),
-            "sampled_tokens_per_s": tokens / max(clock.component_s("sample"), 1e-9),
         }
     sums: dict[str, list[float]] = defaultdict(list)
     for grade in grades:
@@ -40,12 +43,20 @@ def step_line(
     return line | {
         "trained_tokens": report.trained_tokens,
         "dropped": dict(report.dropped),
+        "sampled_tokens_total": sampled_total,
+    }
+
+
+def time_line(clock: StepClock, groups: Sequence[GradedGroup], elapsed_s: float) -> dict[str, Any]:
+    """Where the time of a step went: known to the process that took it alone."""
+    sample_s = clock.component_s("sample")
+    speed = {"sampled_tokens_per_s": tokens_of(groups) / sample_s} if sample_s > 0 else {}
+    return speed | {
         "step_s": clock.wall_s,
-        "sample_s": clock.component_s("sample"),
+        "sample_s": sample_s,
         "grade_s": clock.component_s("grade"),
         "train_s": clock.component_s("train"),
         "component_s": clock.component_s(),
         "engine_share": clock.engine_share,
         "elapsed_s": elapsed_s,
-        "sampled_tokens_total": sampled,
     }

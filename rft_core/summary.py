@@ -86,7 +86,8 @@ def summarise_run(
     dropped: Counter[str] = Counter()
     for line in lines:
         dropped.update(line.get("dropped", {}))
-    wall = sum(line["step_s"] for line in lines)
+    timed = [line for line in lines if "step_s" in line]  # one restored after a crash has no times
+    wall = sum(line["step_s"] for line in timed)
     summary: dict[str, Any] = {
         "status": "succeeded",
         "run_id": run.run_id,
@@ -98,8 +99,8 @@ def summarise_run(
         "journal_sha256": run.journal.canonical_sha256,
         "validation": _split_report(run, done, best),
         "test": None if test is None else _pair_report(run, *test),
-        "engine_share": 1.0 - sum(line["component_s"] for line in lines) / wall if wall else None,
-        "step_s_mean": wall / len(lines) if lines else None,
+        "engine_share": 1.0 - sum(line["component_s"] for line in timed) / wall if wall else None,
+        "step_s_mean": wall / len(timed) if timed else None,
         "rollouts": sum(line.get("rollouts", 0) for line in lines),
         "sampled_tokens": sum(line.get("sampled_tokens", 0) for line in lines),
         "trained_tokens": sum(line.get("trained_tokens", 0) for line in lines),

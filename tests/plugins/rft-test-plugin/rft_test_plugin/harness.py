@@ -16,6 +16,11 @@ import yaml
 
 ENGINE = str(Path(sys.executable).with_name("rft-engine"))
 TIMEOUT_S = 180
+COUNTS = ("steps", "best_step", "result_step", "rollouts", "sampled_tokens", "trained_tokens", "dropped")
+TIMES = frozenset(
+    {"step_s", "sample_s", "grade_s", "train_s", "component_s", "engine_share", "elapsed_s", "sampled_tokens_per_s"}
+)
+"""Keys of a metrics line that differ between equal runs, and are missing from one made again after a crash."""
 
 
 def fast_run(folder: Path, **changes: Any) -> Path:
@@ -119,7 +124,8 @@ def summary(run_dir: Path) -> dict[str, Any]:
 
 def fingerprint(run_dir: Path) -> dict[str, Any]:
     """What must be equal between an unbroken run and one that was killed: final weights, optimizer
-    state, canonical journal, and what the summary says of validation and test."""
+    state, canonical journal, what the summary counts and says of validation and test, and every line of
+    metrics.jsonl but for the times."""
     from rft_core import checkpoint
     from rft_core.files import sha256_file
     from rft_core.rundir import RunDir
@@ -135,6 +141,11 @@ def fingerprint(run_dir: Path) -> dict[str, Any]:
         "checkpoints": kept,
         "validation": values["validation"],
         "test": values["test"],
+        "counts": {key: values[key] for key in COUNTS},
+        "metrics": [
+            {key: value for key, value in line.items() if key not in TIMES}
+            for line in map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
+        ],
     }
 
 
