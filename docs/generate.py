@@ -1,14 +1,20 @@
-"""Writes the references that follow from the code: run-file.md and commands.md.
+"""Writes what the docs repeat from the code, between markers in the pages.
 
-python docs/generate.py            write them
-python docs/generate.py --check    exit with 1 if they are not current
+    python docs/generate.py            write it
+    python docs/generate.py --check    exit with 1 if a page is not current
+
+A page holds `<!-- generated: NAME -->` … `<!-- end of NAME -->`; what stands between is replaced.
 """
 
 from __future__ import annotations
 
+import inspect
+import json
+import re
 import sys
 import types
 import typing
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,81 +22,105 @@ import click
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from rft_core import hookspecs
 from rft_core.cli import cli
 from rft_core.config import RunConfig
+from rft_core.errors import error_classes
 from rft_core.registry import Registry
+from rft_core.stages import EXTENDABLE
 from rft_core.types import SamplingParams
 from rft_core.worker_config import WorkerConfig
 
 DOCS = Path(__file__).parent
-OURS = "rft-"
+MARKED = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end of (?P=name) -->)", re.DOTALL)
 KINDS = ("data_source", "model_source", "sampler", "grader", "optimizer", "observer")
-
-INTRO = """# The run file
-
-YAML. Unknown keys are refused with the nearest valid name. Each component is `{type: name, …its own
-fields}`; relative paths start at the folder of the run file.
-
-- `vars:` names values that `${name}` fills in anywhere else; a var that is null must be set on the command line.
-- `--set a.b=c` overrides any key; entries of `stages` are reached by name: `--set stages.rft.training.steps=10`.
-- `stages:` is a list of mappings with a `stage` name and the keys that differ from the rest of the file.
-  Each stage starts from the weights of the one before. The last one is the run itself; the others lie in
-  `stages/` of its directory. Mappings are merged; a component of another `type` replaces the whole component.
-- Numbers such as `1e-5` may be written without a dot.
-
-This page is made by `python docs/generate.py` from the code.
-"""
+BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+ELSEWHERE: Mapping[type[BaseModel], str] = {SamplingParams: "sampling", WorkerConfig: "worker"}
+"""Models with a section of their own, which several keys share."""
+TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
+PLAIN_MEANINGS = {"observers": "Who watches the run: a list of observers.", "type": "Names the component."}
+"""For keys that the code does not describe."""
 
 
 def main() -> int:
-    pages = {"run-file.md": run_file_page(), "commands.md": commands_page()}
-    stale = [n for n, text in pages.items() if not (DOCS / n).exists() or (DOCS / n).read_text() != text]
+    stale = [path for path in sorted(DOCS.glob("*.md")) if current(path) != path.read_text(encoding="utf-8")]
     if "--check" in sys.argv:
         if stale:
-            print(f"not current: {', '.join(stale)}; run python docs/generate.py")
+            print(f"not current: {', '.join(path.name for path in stale)}; run python docs/generate.py")
         return 1 if stale else 0
-    for name in stale:
-        (DOCS / name).write_text(pages[name])
+    for path in stale:
+        path.write_text(current(path), encoding="utf-8")
     return 0
 
 
-def run_file_page() -> str:
-    parts = [INTRO, "## The engine's own keys\n", *sections(RunConfig, "")]
-    parts += ["## `sampling`\n", table(SamplingParams), "## `worker`\n"]
-    parts += ["Under `sampler.worker` and `grading.worker`.\n", table(WorkerConfig)]
-    registry = Registry.discover()
-    for kind in KINDS:
-        parts.append(f"## {kind.replace('_', ' ').capitalize()}s\n")
-        for name in registry.names(kind):
-            found = registry.registered(kind, name)
-            if found.owner.distribution.startswith(OURS) and found.owner.distribution != "rft-test-plugin":
-                spec: Any = found.spec
-                parts += [
-                    f"### `{name}` ({found.owner.distribution})\n",
-                    f"{spec.summary.rstrip('.')}.\n",
-                    table(spec.config),
-                ]
+def current(path: Path) -> str:
+    """The page with every marked part made anew. KeyError for a marker that nothing is made for."""
+    return MARKED.sub(lambda m: f"{m[1]}\n{PARTS[m['name']]()}\n{m[3]}", path.read_text(encoding="utf-8"))
+
+
+def engine_keys() -> str:
+    parts = [table(RunConfig), *sections(RunConfig, "")]
+    for model, name in ELSEWHERE.items():
+        where = "Under `sampler.worker` and `grading.worker`.\n" if model is WorkerConfig else ""
+        parts.append(f"## `{name}`\n\n{where}\n{table(model)}".replace("\n\n\n", "\n\n"))
     return "\n".join(parts)
 
 
-def sections(model: type[BaseModel], prefix: str) -> list[str]:
-    """A table of the model's plain keys, then one of each section below it."""
-    parts = [table(model)]
+def sections(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    """One table for each section below the model's keys."""
     for name, field in model.model_fields.items():
-        inner = inner_model(field.annotation)
-        if inner is not None and inner not in (SamplingParams, WorkerConfig):
-            parts += [f"## `{prefix}{name}`\n", *sections(inner, f"{prefix}{name}.")]
-    return parts
+        for inner in models_in(field.annotation):
+            if inner not in ELSEWHERE:
+                yield f"## `{prefix}{name}`\n\n{table(inner, f'{prefix}{name}.')}"
+                yield from sections(inner, f"{prefix}{name}.")
 
 
-def table(model: type[BaseModel]) -> str:
-    rows = [
-        f"| `{name}` | {type_name(field.annotation)} | {default_of(field)} | {(field.description or '').replace('|', '∣')} |"
-        for name, field in model.model_fields.items()
-    ]
+def components() -> str:
+    parts = []
+    registry = Registry.discover()
+    for kind in KINDS:
+        parts.append(f"## {kind.replace('_', ' ').capitalize()}s\n")
+        for name in registry.names(kind):  # type: ignore[arg-type]
+            found: Any = registry.registered(kind, name)  # type: ignore[arg-type]
+            if (DOCS.parent / "plugins" / found.owner.distribution).is_dir():
+                summary = found.spec.summary.rstrip(".")
+                parts.append(f"### `{name}`\n\n{summary}. From `{found.owner.distribution}`.\n")
+                parts.append(table(found.spec.config, nested=True))
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def table(model: type[BaseModel], section: str = "", *, nested: bool = False) -> str:
+    """A table of the model's keys; `section` is the dotted path that leads to it, with a dot at its end."""
+    rows = list(rows_of(model, section=section, nested=nested))
     if not rows:
         return "No settings.\n"
     return "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows, ""])
+
+
+def rows_of(model: type[BaseModel], prefix: str = "", *, section: str = "", nested: bool) -> Iterator[str]:
+    """A line for each key; with `nested` also for those of models inside, by their dotted path."""
+    for name, field in model.model_fields.items():
+        inner = models_in(field.annotation)
+        told = meaning(section, name, field, inner, nested)
+        yield f"| `{prefix}{name}` | {type_name(field)} | {default_of(field)} | {told} |"
+        for other in inner if nested else ():
+            yield from rows_of(other, f"{prefix}{name}.", nested=True)
+
+
+def meaning(section: str, name: str, field: Any, inner: list[type[BaseModel]], nested: bool) -> str:
+    text = (field.description or "").replace("|", "\\|").replace("<", "&lt;")
+    if inner and not nested:
+        target = ELSEWHERE.get(inner[0], f"{section}{name}")
+        text = f"{text} See [`{target}`](#{target.replace('.', '')})."
+    text = text.strip() or PLAIN_MEANINGS.get(name, "")
+    assert text, f"the key '{name}' has no description"
+    return text
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The pydantic models that a key's value is, or may be."""
+    options = [annotation, *typing.get_args(annotation)]
+    return [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
 
 
 def default_of(field: Any) -> str:
@@ -98,53 +128,101 @@ def default_of(field: Any) -> str:
         return "required"
     value = field.default_factory() if field.default is PydanticUndefined else field.default
     if isinstance(value, BaseModel):
-        return "see below"
-    if isinstance(value, tuple):
-        value = list(value)
-    return f"`{'null' if value is None else str(value).lower() if isinstance(value, bool) else value}`"
+        return "its defaults"
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    if value == "":
+        return "made up"
+    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return f"`{text if isinstance(value, list | tuple | dict) else text.strip(chr(34))}`"
 
 
-def inner_model(annotation: Any) -> type[BaseModel] | None:
-    for candidate in (annotation, *typing.get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
+def type_name(field: Any) -> str:
+    bounds = [
+        f"{sign} {bound_text(getattr(rule, attribute))}"
+        for rule in field.metadata
+        for attribute, sign in BOUNDS.items()
+        if getattr(rule, attribute, None) is not None
+    ]
+    return " ".join([annotation_name(field.annotation), ", ".join(bounds)]).strip()
 
 
-def type_name(annotation: Any) -> str:
+def bound_text(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def annotation_name(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return type_name(arguments[0])
+        return annotation_name(arguments[0])
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(type_name(a) for a in arguments if a is not type(None)))
+        return " or ".join(dict.fromkeys(annotation_name(a) for a in arguments if a is not type(None)))
     if origin is typing.Literal:
         return ", ".join(f"`{a}`" for a in arguments)
     if origin in (list, tuple):
         inner = [a for a in arguments if a is not Ellipsis]
-        return f"list of {type_name(inner[0])}" if inner else "list"
+        return f"list of {annotation_name(inner[0])}"
     if origin is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return "mapping"
-    plain = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
-    return plain.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    return TYPES.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
-def commands_page() -> str:
-    parts = ["# Commands\n", "This page is made by `python docs/generate.py` from `--help`.\n"]
-    context = click.Context(cli, info_name="rft-engine")
-    parts += help_of(cli, context, "rft-engine")
+def extendable() -> str:
+    return ", ".join(f"`{key}`" for key in EXTENDABLE) + ".\n"
+
+
+def commands() -> str:
+    from rft_workers.cli import main as worker
+
+    parts = [
+        *help_of(cli, None, "rft-engine"),
+        *help_of(worker, None, "rft-worker"),
+    ]
     return "\n".join(parts)
 
 
-def help_of(command: click.Command, context: click.Context, name: str) -> list[str]:
+def help_of(command: click.Command, parent: click.Context | None, name: str) -> Iterator[str]:
+    context = click.Context(command, info_name=name.split()[-1], parent=parent, **command.context_settings)
     context.terminal_width = context.max_content_width = 100
-    parts = [f"## `{name}`\n", f"```text\n{command.get_help(context).rstrip()}\n```\n"]
+    yield f"## `{name}`\n\n```text\n{command.get_help(context).rstrip()}\n```\n"
     if isinstance(command, click.Group):
         for sub in command.list_commands(context):
             inner = command.get_command(context, sub)
-            if inner is not None:
-                parts += help_of(inner, click.Context(inner, info_name=sub, parent=context), f"{name} {sub}")
-    return parts
+            assert inner is not None
+            yield from help_of(inner, context, f"{name} {sub}")
 
+
+def errors() -> str:
+    rows = [
+        f"| `{cls.exit_code}` | `{reason}` | `{cls.__name__}` | {first_sentence(cls)} |"
+        for reason, cls in sorted(error_classes().items(), key=lambda pair: (pair[1].exit_code, pair[0]))
+    ]
+    return "\n".join(["| exit code | reason | class | when |", "|---|---|---|---|", *rows, ""])
+
+
+def first_sentence(cls: type) -> str:
+    text = " ".join((inspect.getdoc(cls) or "").split())
+    return re.split(r"(?<=\.) ", text)[0]
+
+
+def hooks() -> str:
+    """Every hook with its signature, registering ones first."""
+    lines = []
+    for name, function in vars(hookspecs).items():
+        if name.startswith("rft_"):
+            lines.append(f"def {name}{inspect.signature(function)}".replace("'", ""))
+            lines.append(f"    # {' '.join((inspect.getdoc(function) or '').split())}\n")
+    return "```python\n" + "\n".join(lines).rstrip() + "\n```\n"
+
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "engine-keys": engine_keys,
+    "components": components,
+    "extendable": extendable,
+    "commands": commands,
+    "errors": errors,
+    "hooks": hooks,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

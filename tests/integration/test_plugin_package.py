@@ -1,22 +1,16 @@
 """A plugin package from outside this repository: installed with pip, listed, used, and named when broken."""
 
 import json
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from doc_pages import DOCS, block, blocks, pip_install
 
 from rft_test_plugin.harness import engine, fast_run, summary
 
-DOCS = Path(__file__).parents[2] / "docs" / "plugins.md"
-
-
-def blocks(language: str) -> list[str]:
-    """Fenced blocks of docs/plugins.md: what the docs show is what is installed here."""
-    return re.findall(rf"```{language}\n(.*?)```", DOCS.read_text(), re.DOTALL)
+PYPROJECT = blocks(DOCS / "plugins.md", "toml")[0].text
+MODULE = block(DOCS / "plugins.md", "rft_palindrome.py")
+"""What docs/plugins.md shows is what is installed here."""
 
 
 def install(folder: Path, target: Path, pyproject: str, module: str) -> dict[str, str]:
@@ -24,23 +18,13 @@ def install(folder: Path, target: Path, pyproject: str, module: str) -> dict[str
     folder.mkdir(parents=True)
     (folder / "pyproject.toml").write_text(pyproject)
     (folder / "rft_palindrome.py").write_text(module)
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--no-build-isolation",
-            "--target",
-            target,
-            folder,
-        ],
-        check=True,
-        timeout=120,
-    )
-    return {"PYTHONPATH": os.pathsep.join([str(target), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+    return pip_install(folder, target)
+
+
+def changed(text: str, old: str, new: str) -> str:
+    """The text with `old` once replaced; as it is for an empty `old`."""
+    assert old in text
+    return text.replace(old, new, 1) if old else text
 
 
 def status_of(env: dict[str, str]) -> dict[str, str]:
@@ -53,7 +37,7 @@ def status_of(env: dict[str, str]) -> dict[str, str]:
 
 def test_the_plugin_of_the_docs_is_listed_and_used(tmp_path: Path) -> None:
     """The example in docs/plugins.md works as it stands: pip, `rft-engine plugins`, a run."""
-    env = install(tmp_path / "package", tmp_path / "site", blocks("toml")[0], blocks("python")[0])
+    env = install(tmp_path / "package", tmp_path / "site", PYPROJECT, MODULE)
     assert status_of(env)["status"] == "ok"
     shown = engine("plugins", "show", "grader/palindrome", env=env)
     assert "rft-palindrome 0.1.0" in shown.output
@@ -80,8 +64,8 @@ def test_a_broken_plugin_is_named_and_stops_only_who_names_it(
     env = install(
         tmp_path / "package",
         tmp_path / "site",
-        blocks("toml")[0].replace(*pyproject, 1) if pyproject[0] else blocks("toml")[0],
-        blocks("python")[0].replace(*module, 1) if module[0] else blocks("python")[0],
+        changed(PYPROJECT, *pyproject),
+        changed(MODULE, *module),
     )
     found = status_of(env)
     assert found["status"] == status
