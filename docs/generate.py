@@ -24,12 +24,12 @@ from pydantic_core import PydanticUndefined
 
 from rft_core import hookspecs
 from rft_core.cli import cli
-from rft_core.config import RunConfig
+from rft_core.config.run_file import RunConfig
+from rft_core.config.workers import WorkerConfig
 from rft_core.errors import error_classes
 from rft_core.registry import Registry
-from rft_core.stages import EXTENDABLE
+from rft_core.runs.stages import EXTENDABLE
 from rft_core.types import SamplingParams
-from rft_core.worker_config import WorkerConfig
 
 DOCS = Path(__file__).parent
 MARKED = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end of (?P=name) -->)", re.DOTALL)

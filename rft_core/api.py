@@ -14,14 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rft_core import stages
-from rft_core.assembly import check_components, open_sources, template_variables
-from rft_core.config import RunConfig, load_run_file
-from rft_core.evaluate_model import evaluate_model, open_rows, read_grader, sampling_of, target_of
-from rft_core.preflight import check_model, try_grader
+from rft_core.config.run_file import RunConfig, load_run_file
 from rft_core.registry import PluginStatus, Registry
-from rft_core.run import Listener
-from rft_core.rundir import RunDir
+from rft_core.runs import stages
+from rft_core.runs.assembly import check_components, open_sources, template_variables
+from rft_core.runs.evaluate_model import evaluate_model, open_rows, read_grader, sampling_of, target_of
+from rft_core.runs.preflight import check_model, try_grader
+from rft_core.runs.run import Listener
+from rft_core.storage.rundir import RunDir
 from rft_core.validation import ValidationReport, check_data
 
 __all__ = ["evaluate", "plugins", "resolve", "resume", "run", "runs", "validate"]

@@ -6,7 +6,7 @@
         check_grader(MyGrader(), groups=[...])
 
 Each check raises AssertionError with a sentence. They run on a component in this process and, through
-`rft_core.remote.adapters`, on one in a worker; both must answer the same.
+`rft_core.pools.adapters`, on one in a worker; both must answer the same.
 """
 
 from __future__ import annotations

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from rft_core import checkpoint, failpoints
+from rft_core import failpoints
 from rft_core.clock import StepClock
-from rft_core.collect import collect_step
 from rft_core.errors import ConfigError, StopRequested, TooManyErrorsError
-from rft_core.evaluation import Evaluation, evaluate, line_of
-from rft_core.journal import Record
-from rft_core.recovery import recover, restore_metrics, train_batch, update_record
-from rft_core.run import Run
-from rft_core.step_metrics import step_line, time_line, tokens_of
+from rft_core.runs.collect import collect_step
+from rft_core.runs.evaluation import Evaluation, evaluate, line_of
+from rft_core.runs.recovery import recover, restore_metrics, train_batch, update_record
+from rft_core.runs.run import Run
+from rft_core.runs.step_metrics import step_line, time_line, tokens_of
+from rft_core.storage import checkpoint
+from rft_core.storage.journal import Record
 from rft_core.types import GradedGroup, Outcome
 
 ERROR_WINDOW = 3

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from rft_core import hookspecs
 from rft_core.canonical import digest
-from rft_core.config_errors import config_error
+from rft_core.config.errors import config_error
 from rft_core.errors import ComponentError, ConfigError, PluginError, RftError, UnknownNameError, nearest
 from rft_core.specs import BuildContext, Spec
 

@@ -18,7 +18,7 @@ from rft_core.cli.options import set_option
 from rft_core.cli.output import echo_json
 
 if TYPE_CHECKING:
-    from rft_core.run import Listener
+    from rft_core.runs.run import Listener
 
 no_cache_option = click.option("--no-cache", is_flag=True, help="Train cached stages, such as a warm start, again.")
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from rft_core import checkpoint
 from rft_core.canonical import digest
 from rft_core.errors import RunDirError
-from rft_core.rundir import RunDir
+from rft_core.storage import checkpoint
+from rft_core.storage.rundir import RunDir
 
 Status = Literal["succeeded", "stopped", "failed", "running", "interrupted"]
 ROUTINE = frozenset(

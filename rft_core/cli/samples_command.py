@@ -12,7 +12,7 @@ import click
 
 from rft_core.cli.output import echo_json, literal, number, open_console
 from rft_core.errors import RunDirError
-from rft_core.rundir import RunDir
+from rft_core.storage.rundir import RunDir
 
 COLUMNS = ["step", "ordinal", "sample", "item_key", "item", "text", "finish_reason", "outcome", "reward", "error_kind", "message", "sub_rewards", "metrics"]  # fmt: skip
 
@@ -60,7 +60,7 @@ def find_file(run_dir: RunDir, split: str, step: int | None) -> Path:
 
 def read_samples(file: Path, order: str | None, count: int) -> list[dict[str, Any]]:
     """The first `count` rollouts of a file in an order; token ids stay in the file."""
-    from rft_core.store import read_table
+    from rft_core.storage.store import read_table
 
     table = read_table(file).select(COLUMNS)
     rewards = table.column("reward").to_pylist()

@@ -19,6 +19,7 @@ from rft.v1 import (
     worker_pb2_grpc,
 )
 from rft_core import weights
+from rft_core.config.workers import WorkerConfig
 from rft_core.errors import BadReplyError, ConfigError, ModelError, WorkerError, WorkerRefusedError
 from rft_core.remote import convert
 from rft_core.remote.handshake import (
@@ -33,7 +34,6 @@ from rft_core.remote.handshake import (
 )
 from rft_core.remote.status import from_rpc_error
 from rft_core.types import Busy, GradedUnit, GradeUnit, ModelRef, SampledUnit, SamplerInfo, SampleUnit, WeightRef
-from rft_core.worker_config import WorkerConfig
 
 UPLOAD_CHUNK_BYTES = 4 * 1024 * 1024
 LOAD_TIMEOUT_S = 600.0

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from rft_core import BuildContext, Group, Item, ModelRef, WeightRef, contract
-from rft_core.pool import open_pool
+from rft_core.config.workers import WorkerConfig
+from rft_core.pools.adapters import PooledGrader, PooledSampler
+from rft_core.pools.pool import open_pool
 from rft_core.registry import Registry
-from rft_core.remote.adapters import PooledGrader, PooledSampler
 from rft_core.types import Grade, GradedGroup, SamplingParams
 from rft_core.weights import FULL_FILE, digest_of
-from rft_core.worker_config import WorkerConfig
 from rft_test_plugin.make import rollout
 
 REGISTRY = Registry.discover()

@@ -176,9 +176,9 @@ BASE = {
 @pytest.mark.parametrize("text", yaml_blocks())
 def test_pieces_of_run_files_are_accepted(text: str) -> None:
     """Every YAML block of the docs, put into a run file, passes the engine's checks."""
-    from rft_core.assembly import check_components
-    from rft_core.config import parse_run
+    from rft_core.config.run_file import parse_run
     from rft_core.registry import Registry
+    from rft_core.runs.assembly import check_components
 
     values = {**BASE, **yaml.safe_load(text)}
     stages = parse_run(values, base_dir=Path()).stages

@@ -9,10 +9,11 @@ import pytest
 from doc_pages import DOCS, blocks
 from safetensors.numpy import save_file
 
-from rft_core import checkpoint, files, weights
+from rft_core import weights
 from rft_core.errors import RftError
-from rft_core.journal import Journal, Record
-from rft_core.rundir import RunDir
+from rft_core.storage import checkpoint, files
+from rft_core.storage.journal import Journal, Record
+from rft_core.storage.rundir import RunDir
 
 PAGE = DOCS / "exactness.md"
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from rft_core import api, store
+from rft_core import api
 from rft_core.cli import main
 from rft_core.cli.plugin_commands import type_name
-from rft_core.rundir import RunDir
+from rft_core.storage import store
+from rft_core.storage.rundir import RunDir
 from rft_core.types import Grade, GradedGroup, Group, Item, Rollout
 from rft_test_plugin.harness import fast_run
 

@@ -1,6 +1,6 @@
 """What an evaluation says: per-row means, rows without a grade, clusters, paired gains."""
 
-from rft_core.evaluation import compare, line_of, report_of, summarise
+from rft_core.runs.evaluation import compare, line_of, report_of, summarise
 from rft_core.types import Grade, GradedGroup, Group, Item, Rollout, Segment
 
 

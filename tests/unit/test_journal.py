@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rft_core.errors import IntegrityError
-from rft_core.journal import Journal, Record
+from rft_core.storage.journal import Journal, Record
 
 
 def filled(folder: Path, records: int = 12) -> Journal:

@@ -1,7 +1,7 @@
 """Which rows a step draws, with which seeds: a pure function, without collisions."""
 
 from rft_core.clock import StepClock
-from rft_core.planning import draws_of_step, sample_units
+from rft_core.runs.planning import draws_of_step, sample_units
 from rft_core.seeds import epoch_order, seed_of
 from rft_core.types import Busy, Item, SamplingParams, WeightRef
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from rft_core import checkpoint, store, weights
+from rft_core import weights
 from rft_core.errors import IntegrityError, ModelError, StorageError
-from rft_core.rundir import RunDir
+from rft_core.storage import checkpoint, store
+from rft_core.storage.rundir import RunDir
 from rft_core.types import Grade, GradedGroup, Group, Item, Rollout, Segment
 
 

@@ -21,12 +21,12 @@ import pytest
 from pydantic import ValidationError
 
 from rft_core import BuildContext, Grader, Outcome, Sampler
+from rft_core.config.workers import WorkerConfig
 from rft_core.errors import BadReplyError, ComponentError, ConfigError, RftError, WorkerError, WorkerRefusedError
-from rft_core.pool import Pool, open_pool
+from rft_core.pools.adapters import PooledGrader, PooledSampler
+from rft_core.pools.pool import Pool, open_pool
 from rft_core.registry import Registry
-from rft_core.remote.adapters import PooledGrader, PooledSampler
 from rft_core.types import GradedUnit, SampledUnit
-from rft_core.worker_config import WorkerConfig
 from rft_test_plugin.make import RUN_ID, grade_unit, sample_unit, weight_ref
 
 REGISTRY = Registry.discover()
@@ -379,7 +379,7 @@ def test_workers_at_an_address(opened: Open, tmp_path: Path, monkeypatch: pytest
 
 def test_workers_that_stay_away_end_the_pool(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When no worker at any address could be reached for the bounded time, waiting units fail with a sentence."""
-    monkeypatch.setattr("rft_core.worker_pool.UNREACHABLE_S", 1.0)
+    monkeypatch.setattr("rft_core.pools.worker_pool.UNREACHABLE_S", 1.0)
     token = secrets.token_hex(16)
     monkeypatch.setenv("RFT_WORKER_TOKEN", token)
     address = f"unix-abstract:rft-test-{secrets.token_hex(8)}"

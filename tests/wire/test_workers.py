@@ -391,8 +391,8 @@ def test_two_workers_cannot_share_a_port(start: Start) -> None:
 ENGINE = """
 import sys, time
 from pathlib import Path
-from rft_core.pool import open_pool
-from rft_core.worker_config import WorkerConfig
+from rft_core.pools.pool import open_pool
+from rft_core.config.workers import WorkerConfig
 base = Path(sys.argv[1])
 pool = open_pool("grader", {"type": "test_constant"}, WorkerConfig(), run_id="r", base_dir=base, log_dir=base,
                  on_event=lambda kind, event: print(event["pid"], flush=True))

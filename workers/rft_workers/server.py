@@ -17,8 +17,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from rft.v1 import grader_pb2, grader_pb2_grpc, sampler_pb2, sampler_pb2_grpc, worker_pb2, worker_pb2_grpc
+from rft_core.addresses import is_on_host, split_host_port
 from rft_core.errors import ConfigError
-from rft_core.remote.addresses import is_on_host, split_host_port
 from rft_core.remote.handshake import CHANNEL_OPTIONS, WorkerKind
 from rft_workers.auth import TokenInterceptor
 from rft_workers.components import Components

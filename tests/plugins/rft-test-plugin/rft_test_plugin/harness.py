@@ -126,9 +126,9 @@ def fingerprint(run_dir: Path) -> dict[str, Any]:
     """What must be equal between an unbroken run and one that was killed: final weights, optimizer
     state, canonical journal, what the summary counts and says of validation and test, and every line of
     metrics.jsonl but for the times."""
-    from rft_core import checkpoint
-    from rft_core.files import sha256_file
-    from rft_core.rundir import RunDir
+    from rft_core.storage import checkpoint
+    from rft_core.storage.files import sha256_file
+    from rft_core.storage.rundir import RunDir
 
     values = summary(run_dir)
     assert values["status"] == "succeeded", values
@@ -152,9 +152,9 @@ def fingerprint(run_dir: Path) -> dict[str, Any]:
 def audit(run_dir: Path) -> None:
     """Prove from the journal that each (step, row, sample) was trained on once, and that the files it
     refers to are what it says."""
-    from rft_core import store
-    from rft_core.journal import Journal
-    from rft_core.rundir import RunDir
+    from rft_core.storage import store
+    from rft_core.storage.journal import Journal
+    from rft_core.storage.rundir import RunDir
 
     journal = Journal(run_dir / "journal")
     journal.close()

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 from rft_core import failpoints
 from rft_core.canonical import canonical_json
 from rft_core.errors import IntegrityError
-from rft_core.files import fsync_folder, storage
+from rft_core.storage.files import fsync_folder, storage
 
 MAGIC = b"RFTJ"
 HEADER = struct.Struct("<4sII")

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rft_core.config.workers import WorkerConfig
 from rft_core.errors import ConfigError, NotConfiguredError, PolicyNotLoadedError, RftError, WorkerError
 from rft_core.hosting import same_policy
+from rft_core.pools.supervisor import WorkerProcess
 from rft_core.remote.client import Recipe, WorkerClient
-from rft_core.supervisor import WorkerProcess
 from rft_core.types import GradedUnit, GradeUnit, SampledUnit, SamplerInfo, SampleUnit, WeightRef
-from rft_core.worker_config import WorkerConfig
 
 MAX_DEATHS = 5
 """Deaths in a row, without a finished unit between them, after which a worker is given up."""

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rft_core.assembly import start_model
-from rft_core.config import RunConfig
+from rft_core.config.run_file import RunConfig
 from rft_core.errors import ModelError, RftError
 from rft_core.hosting import GraderHost
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
 from rft_core.rows import prompt_text
+from rft_core.runs.assembly import start_model
 from rft_core.specs import BuildContext
 from rft_core.types import Grade, GradeUnit, Group, Item, ModelRef, Outcome, Rollout
 

@@ -16,15 +16,15 @@ import structlog
 
 from rft_core import failpoints
 from rft_core.clock import StepClock
-from rft_core.config import RunConfig
+from rft_core.config.run_file import RunConfig
 from rft_core.errors import StopRequested
-from rft_core.journal import Journal
-from rft_core.planning import Draw, draws_of_step
-from rft_core.pool import Pool, open_pool
+from rft_core.pools.pool import Pool, open_pool
 from rft_core.protocols import DataSource, Observer, Optimizer
 from rft_core.registry import Registry
-from rft_core.rundir import RunDir
+from rft_core.runs.planning import Draw, draws_of_step
 from rft_core.specs import BuildContext
+from rft_core.storage.journal import Journal
+from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef, SamplingParams, WeightRef
 from rft_core.weights import digest_of
 

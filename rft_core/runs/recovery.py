@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rft_core import checkpoint, failpoints
+from rft_core import failpoints
 from rft_core.clock import StepClock
-from rft_core.collect import collect_step, stored_groups
 from rft_core.errors import IntegrityError
-from rft_core.evaluation import evaluate
-from rft_core.journal import Record
-from rft_core.planning import items_of
-from rft_core.run import Run
-from rft_core.step_metrics import step_line
+from rft_core.runs.collect import collect_step, stored_groups
+from rft_core.runs.evaluation import evaluate
+from rft_core.runs.planning import items_of
+from rft_core.runs.run import Run
+from rft_core.runs.step_metrics import step_line
+from rft_core.storage import checkpoint
+from rft_core.storage.journal import Record
 from rft_core.types import GradedGroup, TrainBatch, TrainReport
 
 

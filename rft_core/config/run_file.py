@@ -1,7 +1,7 @@
 """The run file: YAML in, a checked `RunConfig` per stage out. Nothing heavy is imported here.
 
 Phase one (this module) reads the text, applies `--set`, fills `${vars}`, merges stages and checks
-the engine's own keys. Phase two (`rft_core.assembly`) asks the registry to check each component's
+the engine's own keys. Phase two (`rft_core.runs.assembly`) asks the registry to check each component's
 settings with the component's own config class.
 """
 
@@ -16,10 +16,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rft_core.config_errors import config_error
+from rft_core.config.errors import config_error
+from rft_core.config.workers import WorkerConfig
 from rft_core.errors import ConfigError, nearest
 from rft_core.types import SamplingParams
-from rft_core.worker_config import WorkerConfig
 
 Component = dict[str, Any]
 

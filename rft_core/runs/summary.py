@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rft_core import checkpoint, failpoints
-from rft_core.evaluation import Evaluation, compare, evaluate, evaluate_test, report_of
-from rft_core.files import fsync_folder, storage, write_bytes
+from rft_core import failpoints
 from rft_core.loop import Progress
-from rft_core.model_card import model_card
-from rft_core.run import Run
+from rft_core.runs.evaluation import Evaluation, compare, evaluate, evaluate_test, report_of
+from rft_core.runs.model_card import model_card
+from rft_core.runs.run import Run
+from rft_core.storage import checkpoint
+from rft_core.storage.files import fsync_folder, storage, write_bytes
 from rft_core.types import WeightRef
 from rft_core.weights import ADAPTER_FILE, digest_of
 

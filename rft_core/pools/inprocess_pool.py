@@ -8,13 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
+from rft_core.config.workers import WorkerConfig
 from rft_core.errors import WorkerError
 from rft_core.hosting import GraderHost, SamplerHost, same_policy
 from rft_core.registry import Registry
 from rft_core.remote.handshake import WorkerKind
 from rft_core.specs import BuildContext
 from rft_core.types import GradeUnit, ModelRef, SamplerInfo, SampleUnit, WeightRef
-from rft_core.worker_config import WorkerConfig
 
 
 class InProcessPool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rft_core.types import Grade, GradedUnit, GradeUnit, Group, SampledUnit, SamplerInfo, SampleUnit, WeightRef
 
 if TYPE_CHECKING:
-    from rft_core.pool import Pool
+    from rft_core.pools.pool import Pool
 
 
 class PooledSampler:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rft_core.config import RunConfig
+from rft_core.config.run_file import RunConfig
 
 
 def model_card(config: RunConfig, base_model: str, summary: Mapping[str, Any]) -> str:

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rft_core.config import RunConfig
+from rft_core.config.run_file import RunConfig
 from rft_core.errors import ConfigError, ModelError, RunDirError
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
-from rft_core.run import Sources
-from rft_core.rundir import RunDir
+from rft_core.runs.run import Sources
 from rft_core.specs import BuildContext
+from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef
 from rft_core.weights import ADAPTER_FILE
 

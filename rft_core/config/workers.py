@@ -8,8 +8,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rft_core.addresses import is_on_host
 from rft_core.errors import ConfigError
-from rft_core.remote.addresses import is_on_host
 
 
 class WorkerConfig(BaseModel):

@@ -7,15 +7,16 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
-from rft_core import failpoints, store
+from rft_core import failpoints
 from rft_core.clock import StepClock
 from rft_core.errors import IntegrityError, StorageError
-from rft_core.journal import Record
-from rft_core.planning import Draw, groups_of, items_of, sample_units
-from rft_core.pool import Pool
-from rft_core.run import Run
+from rft_core.pools.pool import Pool
+from rft_core.runs.planning import Draw, groups_of, items_of, sample_units
+from rft_core.runs.run import Run
+from rft_core.runs.step_metrics import tokens_of
 from rft_core.seeds import Purpose
-from rft_core.step_metrics import tokens_of
+from rft_core.storage import store
+from rft_core.storage.journal import Record
 from rft_core.types import GradedGroup, GradeUnit, Group, Item, SampleUnit, SamplingParams, WeightRef
 
 STOP_POLL_S = 0.25

@@ -15,13 +15,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Self
 
+from rft_core.config.workers import WorkerConfig
 from rft_core.errors import ConfigError, RftError, StopRequested, WorkerBusyError, WorkerError, WorkerRefusedError
-from rft_core.pool_jobs import Job, died_over, split
+from rft_core.pools.pool_jobs import Job, died_over, split
+from rft_core.pools.worker_slot import Reach, WorkerSlot
 from rft_core.remote.client import Recipe, WorkerClient
 from rft_core.replies import check_graded, check_sampled
 from rft_core.types import GradedUnit, GradeUnit, SampledUnit, SamplerInfo, SampleUnit, WeightRef
-from rft_core.worker_config import WorkerConfig
-from rft_core.worker_slot import Reach, WorkerSlot
 
 MAX_ATTEMPTS = 4
 MAX_BAD_REPLIES = 2
@@ -37,7 +37,7 @@ Reply = SampledUnit | GradedUnit
 
 
 class WorkerPool:
-    """Worker processes on this machine, or workers at addresses. See `rft_core.pool.Pool`."""
+    """Worker processes on this machine, or workers at addresses. See `rft_core.pools.pool.Pool`."""
 
     def __init__(
         self,

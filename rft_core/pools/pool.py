@@ -8,15 +8,15 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from rft_core.inprocess_pool import InProcessPool
+from rft_core.config.workers import WorkerConfig
+from rft_core.pools.inprocess_pool import InProcessPool
+from rft_core.pools.worker_pool import WorkerPool
+from rft_core.pools.worker_slot import Reach
 from rft_core.registry import Registry
 from rft_core.remote.client import Recipe, credentials
 from rft_core.remote.convert import json_to_text
 from rft_core.remote.handshake import WorkerKind
 from rft_core.types import GradeUnit, ModelRef, SamplerInfo, SampleUnit, WeightRef
-from rft_core.worker_config import WorkerConfig
-from rft_core.worker_pool import WorkerPool
-from rft_core.worker_slot import Reach
 
 
 class Pool(Protocol):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rft_core.errors import RunDirError
-from rft_core.files import storage, write_bytes, write_json
+from rft_core.storage.files import storage, write_bytes, write_json
 
 
 class RunDir:

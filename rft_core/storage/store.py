@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from rft_core import failpoints
 from rft_core.canonical import canonical_json
 from rft_core.errors import IntegrityError, StorageError
-from rft_core.files import storage
+from rft_core.storage.files import storage
 from rft_core.types import Grade, GradedGroup, Group, Item, Outcome, Rollout, Segment
 
 SEGMENT = pa.struct(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rft_core import failpoints
 from rft_core.errors import IntegrityError
-from rft_core.files import fsync_folder, fsync_tree, sha256_file, storage, write_json
 from rft_core.protocols import Optimizer
-from rft_core.rundir import RunDir
+from rft_core.storage.files import fsync_folder, fsync_tree, sha256_file, storage, write_json
+from rft_core.storage.rundir import RunDir
 
 MANIFEST = "manifest.json"
 

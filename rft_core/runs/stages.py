@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rft_core import failpoints, stage_cache
-from rft_core.assembly import check_components, model_of, open_sources, resolve_model, start_model
-from rft_core.config import RunConfig, RunFile, apply_override, parse_run
+from rft_core import failpoints
+from rft_core.config.run_file import RunConfig, RunFile, apply_override, parse_run
 from rft_core.errors import ConfigError, RftError, RunDirError, StopRequested
-from rft_core.files import write_json
-from rft_core.journal import Journal
 from rft_core.loop import train
 from rft_core.registry import Registry
-from rft_core.run import Listener, Run, working
-from rft_core.rundir import RunDir
-from rft_core.summary import finish, versions
+from rft_core.runs import stage_cache
+from rft_core.runs.assembly import check_components, model_of, open_sources, resolve_model, start_model
+from rft_core.runs.run import Listener, Run, working
+from rft_core.runs.summary import finish, versions
+from rft_core.storage.files import write_json
+from rft_core.storage.journal import Journal
+from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef
 
 EXTENDABLE = (

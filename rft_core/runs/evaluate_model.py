@@ -17,20 +17,20 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from rft_core import checkpoint
-from rft_core.assembly import resolve_model, run_model
 from rft_core.clock import StepClock
-from rft_core.collect import Crew, Drawing, sample_and_grade
-from rft_core.config import RunConfig, parse_yaml
-from rft_core.config_errors import config_error
+from rft_core.config.errors import config_error
+from rft_core.config.run_file import RunConfig, parse_yaml
 from rft_core.errors import ConfigError, ModelError, RunDirError
-from rft_core.evaluation import Evaluation, compare, report_of, summarise
-from rft_core.planning import draws_of_split, items_of
-from rft_core.pool import Pool, open_pool
+from rft_core.pools.pool import Pool, open_pool
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
-from rft_core.rundir import RunDir
+from rft_core.runs.assembly import resolve_model, run_model
+from rft_core.runs.collect import Crew, Drawing, sample_and_grade
+from rft_core.runs.evaluation import Evaluation, compare, report_of, summarise
+from rft_core.runs.planning import draws_of_split, items_of
 from rft_core.specs import BuildContext
+from rft_core.storage import checkpoint
+from rft_core.storage.rundir import RunDir
 from rft_core.types import Item, ModelRef, SamplingParams, WeightRef
 from rft_core.weights import ADAPTER_FILE, digest_of
 

@@ -21,9 +21,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from rft_core.config.workers import WorkerConfig
 from rft_core.errors import ConfigError, WorkerError
 from rft_core.remote.handshake import WorkerKind
-from rft_core.worker_config import WorkerConfig
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 TAIL_BYTES = 4_096

@@ -12,14 +12,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rft_core.assembly import cache_dir
 from rft_core.canonical import digest
-from rft_core.config import RunConfig
-from rft_core.files import sha256_file, storage, write_json
+from rft_core.config.run_file import RunConfig
 from rft_core.registry import Registry
-from rft_core.run import Sources
-from rft_core.rundir import RunDir
-from rft_core.summary import versions
+from rft_core.runs.assembly import cache_dir
+from rft_core.runs.run import Sources
+from rft_core.runs.summary import versions
+from rft_core.storage.files import sha256_file, storage, write_json
+from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef
 from rft_core.weights import digest_of
 

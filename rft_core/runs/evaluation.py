@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rft_core.clock import StepClock
-from rft_core.collect import Drawing, draw_for_run, record_groups, stored_groups
-from rft_core.journal import Record
-from rft_core.planning import draws_of_split, items_of
 from rft_core.protocols import DataSource
-from rft_core.run import Run
+from rft_core.runs.collect import Drawing, draw_for_run, record_groups, stored_groups
+from rft_core.runs.planning import draws_of_split, items_of
+from rft_core.runs.run import Run
+from rft_core.runs.step_metrics import tokens_of
 from rft_core.stats import Interval, mean_interval, paired_p_value
-from rft_core.step_metrics import tokens_of
+from rft_core.storage.journal import Record
 from rft_core.types import GradedGroup, WeightRef
 
 Split = Literal["validation", "test"]

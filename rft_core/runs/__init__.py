@@ -1,0 +1,1 @@
+"""What a run is made of: its directory, its stages, sampling, evaluation, recovery and summary."""
