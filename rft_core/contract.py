@@ -37,12 +37,15 @@ def check_data_source(build: Callable[[], DataSource]) -> None:
     assert all(item.row.get("messages") for item in items), "a row has no messages"
 
 
-def check_grader(grader: Grader, groups: Sequence[Group]) -> None:
-    """One typed, finite grade per rollout, in order, that does not depend on what was graded before."""
+def check_grader(grader: Grader, groups: Sequence[Group], *, deterministic: bool = True) -> None:
+    """One typed, finite grade per rollout, in order, that does not depend on what was graded before;
+    `deterministic`, what its spec says of it, compares two grades of the same rollout."""
     first = [tuple(grader.grade(group)) for group in groups]
     for group, grades in zip(groups, first, strict=True):
         assert len(grades) == len(group.rollouts), f"{len(grades)} grades for {len(group.rollouts)} rollouts"
         assert settle_grades(grades, len(group.rollouts)) == grades, "a grade is not what the protocol allows"
+    if not deterministic:
+        return
     again = [tuple(grader.grade(group)) for group in reversed(groups)]
     assert again[::-1] == first, "a grade depends on what was graded before; declare the grader non-deterministic"
 
@@ -86,7 +89,8 @@ def check_sampler(sampler: Sampler, policy: WeightRef, prompts: Sequence[str]) -
 
 
 def check_optimizer(build: Callable[[], Optimizer], batches: Sequence[TrainBatch]) -> None:
-    """Steps count versions; save and load continue to the bit; published weights are the policy's."""
+    """Steps count versions; save and load continue, to the bit if it declares `bitwise`; published
+    weights are the policy's."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         whole, half = build(), build()
@@ -101,14 +105,16 @@ def check_optimizer(build: Callable[[], Optimizer], batches: Sequence[TrainBatch
         continued = build()
         continued.load(folder / "saved")
         rest = [continued.step(batch) for batch in batches[middle:]]
-        assert rest == reports[middle:], "a loaded optimizer reports other steps"
+        assert [r.policy for r in rest] == [r.policy for r in reports[middle:]], "a loaded optimizer counts otherwise"
+        assert rest == reports[middle:] or not whole.bitwise, "a loaded optimizer reports other steps"
         refs = []
         for number, optimizer in enumerate((whole, continued)):
             target = folder / f"published-{number}"
             target.mkdir()
             refs.append(optimizer.publish(target, run_id="contract", lineage="main"))
             assert refs[-1].digest == digest_of(target), "the published digest is not that of the files"
-        assert refs[0].digest == refs[1].digest, "a loaded optimizer has other weights after the same steps"
+        same = refs[0].digest == refs[1].digest
+        assert same or not whole.bitwise, "a loaded optimizer has other weights after the same steps"
         assert refs[0].number == len(batches), "the published version is not the number of steps"
 
 

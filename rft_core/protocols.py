@@ -88,6 +88,9 @@ class Optimizer(Protocol):
 
     needs: Needs
     """`rollouts`: graded groups. `labels`: the items themselves, nothing is sampled for training."""
+    bitwise: bool
+    """Equal batches on equal weights give equal bits. A resumed run then insists on them; otherwise it
+    goes on and logs where they differ."""
 
     def step(self, batch: TrainBatch) -> TrainReport:
         """One update from one batch; may take several optimizer steps. With nothing to learn from

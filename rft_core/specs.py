@@ -79,6 +79,8 @@ class GraderSpec:
     """Template variables the config refers to, such as `item.answer`; checked against the data before a run."""
     nested: Callable[[Any], Mapping[str, Mapping[str, Any]]] = lambda config: {}
     """Configs of graders inside this one, by key: checked before a run, named in the tables."""
+    deterministic: Callable[[Any], bool] = lambda config: True
+    """Whether the same rollout always gets the same grade. False for a judge that samples its answer."""
 
 
 @dataclass(frozen=True, kw_only=True)

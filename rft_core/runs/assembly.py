@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from rft_core.config.run_file import RunConfig
 from rft_core.errors import ConfigError, ModelError, RunDirError
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
 from rft_core.runs.run import Sources
-from rft_core.specs import BuildContext
+from rft_core.specs import BuildContext, GraderSpec
 from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef
 from rft_core.weights import ADAPTER_FILE
@@ -38,7 +41,8 @@ def check_components(registry: Registry, config: RunConfig, *, where: str = "") 
     registry.configure("sampler", config.sampler_component, where=at("sampler"))
     _ = config.sampler_worker
     if config.grader is not None:
-        _check_grader(registry, config.grader, at("grader"))
+        for _ in graders_in(registry, config.grader, at("grader")):
+            pass
     elif optimizer.spec.needs == "rollouts":  # type: ignore[union-attr]
         raise ConfigError(
             f"the optimizer '{optimizer.spec.name}' learns from graded rollouts, so the run needs a grader",
@@ -50,24 +54,29 @@ def check_components(registry: Registry, config: RunConfig, *, where: str = "") 
         registry.configure("observer", raw, where=at(f"observers.{number}"))
 
 
-def _check_grader(registry: Registry, raw: dict[str, Any], where: str) -> None:
+def graders_in(
+    registry: Registry, raw: Mapping[str, Any], where: str = "grader"
+) -> Iterator[tuple[GraderSpec, BaseModel]]:
+    """A grader and all graders inside it, with their checked settings. ConfigError for a wrong one."""
     found, settings = registry.configure("grader", raw, where=where)
-    for key, nested in found.spec.nested(settings).items():  # type: ignore[union-attr]
-        _check_grader(registry, dict(nested), f"{where}.graders.{key}")
+    spec = found.spec
+    assert isinstance(spec, GraderSpec)
+    yield spec, settings
+    for key, nested in spec.nested(settings).items():
+        yield from graders_in(registry, nested, f"{where}.graders.{key}")
+
+
+def is_deterministic(registry: Registry, raw: Mapping[str, Any]) -> bool:
+    """Whether a grader gives the same rollout the same grade each time."""
+    return all(spec.deterministic(settings) for spec, settings in graders_in(registry, raw))
 
 
 def template_variables(registry: Registry, config: RunConfig) -> tuple[str, ...]:
     """All `item.…` variables that the grader and the optimizer refer to, sorted."""
     found: set[str] = set()
-
-    def visit(raw: dict[str, Any]) -> None:
-        registered, settings = registry.configure("grader", raw, where="grader")
-        found.update(registered.spec.variables(settings))  # type: ignore[union-attr]
-        for nested in registered.spec.nested(settings).values():  # type: ignore[union-attr]
-            visit(dict(nested))
-
     if config.grader is not None:
-        visit(config.grader)
+        for spec, settings in graders_in(registry, config.grader):
+            found.update(spec.variables(settings))
     registered, settings = registry.configure("optimizer", config.optimizer, where="optimizer")
     found.update(registered.spec.variables(settings))  # type: ignore[union-attr]
     return tuple(sorted(v for v in found if v.startswith("item.")))

@@ -64,19 +64,22 @@ def stored_groups(run: Run, kind: str, step: int, split: str) -> tuple[GradedGro
 def record_groups(
     run: Run, kind: str, step: int, split: str, groups: Sequence[GradedGroup], data: dict[str, Any]
 ) -> None:
-    """Store groups and journal their digest. Sampling them again must have given the same bits."""
+    """Store groups and journal their digest. Sampling them again must have given the same bits, unless
+    a component says that it does not repeat itself: then what is stored now is what counts."""
     digest = store.content_digest(groups)
     path = run.run_dir.rollout_file(split, step)
     failpoints.hit("collect.before_store" if split == "train" else "evaluation.before_store")
     store.write(path, store.to_table(step, groups))
     earlier = run.journal.last(kind, step)
+    if earlier is not None and earlier.data["content_sha256"] == digest:
+        return
     if earlier is not None:
-        if earlier.data["content_sha256"] != digest:
+        if run.resamples_bitwise:
             raise IntegrityError(
                 f"sampling step {step} ({split}) again gave other rollouts than the journal recorded: the software, "
                 "the number of threads or the processor changed; go on where the run began, or start a new one"
             )
-        return
+        run.run_dir.log_event("rollouts_replaced", step=step, split=split)
     failpoints.hit("rollouts.before_journal" if split == "train" else "evaluation.before_journal")
     run.journal.append(
         Record(

@@ -67,7 +67,10 @@ def evaluate(run: Run, step: int) -> Evaluation | None:
         groups = stored_groups(run, "evaluation", step, "validation")
         if groups is None and run.policy_number == record.data["policy"] and run.samples_validation:
             groups = _sample(run, step, "validation", source, run.current_policy())
-            record_groups(run, "evaluation", step, "validation", groups, {})
+            evaluation = summarise(groups, step=step, split="validation", cluster_by=cluster_by, metrics=metrics)
+            changed = {**record.data, "reward_mean": evaluation.reward_mean}
+            record_groups(run, "evaluation", step, "validation", groups, changed)
+            return evaluation
         return summarise(groups or (), step=step, split="validation", cluster_by=cluster_by, metrics=metrics)
     run.phase("validating")
     metrics = dict(run.optimizer.validate(items_of(draws_of_split(len(source)), source)))

@@ -25,7 +25,9 @@ from rft_core.types import GradedGroup, TrainBatch, TrainReport
 def recover(run: Run) -> int:
     """Bring the optimizer to the last step that counts, and return it; 0 for a new run.
 
-    IntegrityError if what is stored is not what was written, or does not give the same update again."""
+    IntegrityError if what is stored is not what was written, or does not give the same update again though
+    every component says that it repeats itself. Where one does not, as on a GPU, the run goes on from the
+    new update and logs `replay_differs`: still each rollout is trained on once."""
     failpoints.hit("recover.opened")
     if run.journal.cut_bytes:
         run.run_dir.log_event("journal_tail_cut", bytes=run.journal.cut_bytes)
@@ -45,7 +47,7 @@ def recover(run: Run) -> int:
     for step in range(start + 1, last.step + 1):
         run.check_signal()
         run.phase(f"replaying step {step}")
-        _replay(run, step)
+        _replay(run, start, step)
         failpoints.hit("recover.step_replayed")
     return last.step
 
@@ -107,7 +109,7 @@ def _report_of(run: Run, step: int) -> TrainReport:
     )
 
 
-def _replay(run: Run, step: int) -> None:
+def _replay(run: Run, start: int, step: int) -> None:
     expected = run.journal.last("update", step)
     assert expected is not None
     # What a power cut tore is sampled again, under the weights it was sampled with, and must be the same.
@@ -115,12 +117,20 @@ def _replay(run: Run, step: int) -> None:
     report = run.optimizer.step(train_batch(run, step, groups))
     run.finish_storing()
     if update_record(step, report).data != expected.data:
-        raise IntegrityError(
-            f"training step {step} again gave another update than the journal recorded: the software, the number of "
-            "threads or the processor changed; go on where the run began, or start a new one with init_from"
-        )
+        if run.optimizer.bitwise and not _resampled(run, start, step):
+            raise IntegrityError(
+                f"training step {step} again gave another update than the journal recorded: the software, the number "
+                "of threads or the processor changed; go on where the run began, or start a new one with init_from"
+            )
+        run.run_dir.log_event("replay_differs", step=step, metrics=dict(report.metrics))
     run.policy_changed(report.policy)
     _restore_evaluation(run, step)
+
+
+def _resampled(run: Run, start: int, step: int) -> bool:
+    """Whether other rollouts took the place of stored ones that were lost, in a step after `start`."""
+    stored = [record.step for record in run.journal.records if record.kind == "rollouts"]
+    return any(stored.count(s) > 1 for s in range(start + 1, step + 1))
 
 
 def _restore_evaluation(run: Run, step: int) -> None:

@@ -62,6 +62,8 @@ class Run:
     model: ModelRef
     journal: Journal
     stop: threading.Event
+    grades_repeat: bool = True
+    """Whether the grader gives the same rollout the same grade each time."""
     listeners: list[Listener] = field(default_factory=list)
     observers: list[tuple[str, Observer]] = field(default_factory=list)
     optimizer: Optimizer = field(init=False)
@@ -86,6 +88,12 @@ class Run:
     @property
     def elapsed_s(self) -> float:
         return self.earlier_s + time.monotonic() - self.started_s
+
+    @property
+    def resamples_bitwise(self) -> bool:
+        """Whether sampling and grading a step again must give what it gave before, to the bit."""
+        assert self.samplers is not None
+        return self.optimizer.bitwise and self.samplers.info.bitwise and self.grades_repeat
 
     @property
     def samples_validation(self) -> bool:

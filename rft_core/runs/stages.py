@@ -16,7 +16,14 @@ from rft_core.errors import ConfigError, RftError, RunDirError, StopRequested
 from rft_core.loop import train
 from rft_core.registry import Registry
 from rft_core.runs import stage_cache
-from rft_core.runs.assembly import check_components, model_of, open_sources, resolve_model, start_model
+from rft_core.runs.assembly import (
+    check_components,
+    is_deterministic,
+    model_of,
+    open_sources,
+    resolve_model,
+    start_model,
+)
 from rft_core.runs.run import Listener, Run, working
 from rft_core.runs.summary import finish, versions
 from rft_core.storage.files import write_json
@@ -203,6 +210,7 @@ class Stage:
             model=self.model,
             journal=Journal(self.run_dir.journal),
             stop=self.setting.stop,
+            grades_repeat=config.grader is None or is_deterministic(registry, config.grader),
             listeners=list(self.setting.listeners),
             earlier_s=lines[-1]["elapsed_s"] if lines else 0.0,
         )

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -265,3 +266,38 @@ def test_a_damaged_rollout_file_is_sampled_again(tmp_path: Path, name: str) -> N
     assert outcome.code == 0, outcome.errors
     assert engine("run", fast_run(tmp_path / "a"), "--name", "fast").code == 0
     assert fingerprint(run_dir) == fingerprint(tmp_path / "a" / "runs" / "fast")
+
+
+@pytest.mark.parametrize(
+    ("changes", "noted"),
+    [
+        ({"optimizer": {"type": "test_momentum", "jitter": True}}, {"replay_differs"}),
+        ({"sampler": {"type": "scripted", "jitter": True}}, {"rollouts_replaced", "replay_differs"}),
+        ({"grader": {"type": "test_noisy"}}, {"rollouts_replaced", "replay_differs"}),
+    ],
+    ids=["optimizer", "sampler", "grader"],
+)
+def test_components_that_do_not_repeat_themselves(tmp_path: Path, changes: dict[str, Any], noted: set[str]) -> None:
+    """As on a GPU, or with a judge: killed, with a lost rollouts file, killed again in recovery. Resuming goes
+    on from what comes out now, notes it, and each rollout that is stored was trained on once."""
+    run_file = fast_run(tmp_path, **changes)
+    run_dir = tmp_path / "runs" / "fast"
+    assert engine("run", run_file, "--name", "fast", env={"RFT_FAILPOINT": "update.before_journal@7"}).code == -9
+    (run_dir / "rollouts" / "step-000005.parquet").unlink()
+    assert engine("resume", run_dir, env={"RFT_FAILPOINT": "recover.step_replayed@2"}).code == -9
+    outcome = engine("resume", run_dir)
+    assert outcome.code == 0, outcome.errors
+    events = {json.loads(line)["event"] for line in (run_dir / "events.jsonl").read_text().splitlines()}
+    assert noted <= events
+    audit(run_dir, resampled=True)
+    assert summary(run_dir)["steps"] == 12
+
+
+def test_a_component_that_only_claims_to_repeat_itself(tmp_path: Path) -> None:
+    """A replay that comes out otherwise, though every component says it cannot, stops the run with a sentence."""
+    run_file = fast_run(tmp_path, optimizer={"type": "test_momentum", "jitter": True, "claims_bitwise": True})
+    run_dir = tmp_path / "runs" / "fast"
+    assert engine("run", run_file, "--name", "fast", env={"RFT_FAILPOINT": "update.before_journal@7"}).code == -9
+    outcome = engine("resume", run_dir)
+    assert outcome.code == 4
+    assert "training step 5 again gave another update" in outcome.errors

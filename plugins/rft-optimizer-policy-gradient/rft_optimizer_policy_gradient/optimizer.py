@@ -53,6 +53,7 @@ class PolicyGradient:
         self._compare_sampler = whole
         self._own_ratio = config.ratio == "trainer" or not whole
         self._trainer = Trainer(config, context, keep_reference=config.kl > 0)
+        self.bitwise = self._trainer.bitwise
 
     def step(self, batch: TrainBatch) -> TrainReport:
         """One or more updates from graded groups. Raises FloatingPointError, before the weights change,

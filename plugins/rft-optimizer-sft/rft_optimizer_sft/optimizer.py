@@ -31,6 +31,7 @@ class Sft:
     def __init__(self, config: SftConfig, context: BuildContext) -> None:
         self._config = config
         self._trainer = Trainer(config, context)
+        self.bitwise = self._trainer.bitwise
         tokenizer = load_tokenizer(self._trainer.base)
         limit = getattr(self._trainer.model.config, "max_position_embeddings", None)
         # two encoders, because keys are unique in their source only

@@ -33,6 +33,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             config=PythonFileGraderConfig,
             build=_grader,
             summary="Your function grade(sample, item).",
+            deterministic=lambda config: config.deterministic,
         )
     ]
 

@@ -38,6 +38,10 @@ class PythonFileGraderConfig(_FunctionConfig):
         "rollout",
         description="rollout: called once per rollout. group: once per group, with the list of samples; returns a list.",
     )
+    deterministic: bool = Field(
+        True,
+        description="Whether the same completion always gets the same grade. false for a judge that draws at random.",
+    )
     pass_threshold: float | None = Field(
         None, description="Accepted for the contract's sake; it does not change the reward."
     )

@@ -60,6 +60,7 @@ class Trainer:
         if config.lora is not None and ref.adapter is None:
             add_lora(self.model, config.lora, seed=seed_of(context.seed, "train"), base_path=str(ref.path))
         self.device = next(self.model.parameters()).device
+        self.bitwise = self.device.type == "cpu"
         self.parameters = {name: p for name, p in sorted(self.model.named_parameters()) if p.requires_grad}
         self.share_prompts = can_share_prefixes(self.model)
         self._adamw = self._build_adamw()

@@ -54,6 +54,10 @@ def constant(config: ConstantConfig, context: BuildContext) -> FunctionGrader:
     return FunctionGrader(lambda group: [Grade.score(config.reward) for _ in group.rollouts])
 
 
+def noisy(config: NoConfig, context: BuildContext) -> FunctionGrader:
+    return FunctionGrader(lambda group: [Grade.score(os.urandom(1)[0] / 255) for _ in group.rollouts])
+
+
 def text_length(config: NoConfig, context: BuildContext) -> FunctionGrader:
     return FunctionGrader(
         lambda g: [Grade.score(len(r.text) / 100, metrics={"chars": len(r.text)}) for r in g.rollouts]
@@ -113,5 +117,6 @@ GRADERS: list[tuple[str, type[ComponentConfig], Callable[[Any, BuildContext], Fu
     ("slow", SlowConfig, slow, "Takes its time."),
     ("too_few", NoConfig, too_few, "Returns one grade too few."),
     ("nonsense", NoConfig, nonsense, "Returns things that are no grades."),
+    ("noisy", NoConfig, noisy, "Another reward each time."),
     ("killer", KillerConfig, killer, "Kills its process."),
 ]

@@ -51,6 +51,8 @@ class Numbers:
 
 class MomentumConfig(ComponentConfig):
     work_s: float = Field(0.0, ge=0, description="How long a step takes at least.")
+    jitter: bool = Field(False, description="Every step adds rounding noise of its own, as a GPU may.")
+    claims_bitwise: bool = Field(False, description="Say that it repeats itself, whether or not it does.")
 
 
 class Momentum:
@@ -60,6 +62,8 @@ class Momentum:
 
     def __init__(self, config: MomentumConfig, context: BuildContext) -> None:
         self._work_s = config.work_s
+        self._jitter = config.jitter
+        self.bitwise = config.claims_bitwise or not config.jitter
         assert context.model is not None
         self._weights = load_file(context.model.path / weights.FULL_FILE)["w"]
         self._momentum = np.zeros(SIZE, dtype=np.float32)
@@ -78,6 +82,9 @@ class Momentum:
                 tokens += rollout.completion_tokens
         self._momentum = 0.9 * self._momentum + gradient
         self._weights = self._weights + 0.01 * self._momentum
+        if self._jitter:
+            self._weights += np.frombuffer(os.urandom(SIZE), dtype=np.uint8) * np.float32(1e-7)
+            gradient[0] += np.float32(1e-3) * os.urandom(1)[0]
         self._policy += 1
         norm = float(np.sqrt(np.sum(gradient * gradient)))
         return TrainReport(metrics={"grad_norm": norm}, trained_tokens=tokens, policy=self._policy)

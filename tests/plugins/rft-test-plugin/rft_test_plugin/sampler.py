@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class ScriptedConfig(ComponentConfig):
     tokens: int = Field(8, ge=1, description="Tokens of a completion, cut to max_tokens.")
     delay_s: float = Field(0.0, ge=0, description="Time one unit takes.")
     fault: str = Field("", description="How answers are spoilt: `positive_logprob`, `short`, `raise` or `hang_once`.")
+    jitter: bool = Field(False, description="The same unit gives other rollouts each time, as a GPU may.")
     calls_file: str = Field("", description="Each computed unit appends its id to this file.")
 
 
@@ -30,7 +32,12 @@ class ScriptedSampler:
         self._config, self._base_dir = config, context.base_dir
 
     def info(self) -> SamplerInfo:
-        return SamplerInfo(bitwise=True, fingerprint="scripted-1", vocab_size=self._config.vocab_size, max_context=4096)
+        return SamplerInfo(
+            bitwise=not self._config.jitter,
+            fingerprint="scripted-1",
+            vocab_size=self._config.vocab_size,
+            max_context=4096,
+        )
 
     def load_policy(self, weights: WeightRef) -> None:
         pass
@@ -63,7 +70,8 @@ class ScriptedSampler:
 
     def _rollout(self, unit: SampleUnit, ordinal: int, index: int, seed: int, messages: tuple[object, ...]) -> Rollout:
         length = min(self._config.tokens, unit.sampling.max_tokens)
-        draw = hashlib.shake_128(f"{seed}:{unit.policy.number}:{unit.policy.digest}".encode()).digest(4 * length)
+        noise = os.urandom(8).hex() if self._config.jitter else ""
+        draw = hashlib.shake_128(f"{seed}:{unit.policy.number}:{unit.policy.digest}{noise}".encode()).digest(4 * length)
         numbers = np.frombuffer(draw, dtype=np.uint32).astype(np.int64)
         logprobs = tuple((-(numbers % 997 + 1) / 1000).astype(np.float32).tolist())
         if self._config.fault == "positive_logprob":
