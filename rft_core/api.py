@@ -17,7 +17,7 @@ from typing import Any
 from rft_core.config.run_file import RunConfig, load_run_file
 from rft_core.registry import PluginStatus, Registry
 from rft_core.runs import stages
-from rft_core.runs.assembly import check_components, open_sources, template_variables
+from rft_core.runs.assembly import check_components, grader_variables, open_sources, template_variables
 from rft_core.runs.evaluate_model import evaluate_model, open_rows, read_grader, sampling_of, target_of
 from rft_core.runs.preflight import check_model, try_grader
 from rft_core.runs.run import Listener
@@ -78,7 +78,13 @@ def validate(run_file: str | Path, *, overrides: Sequence[str] = ()) -> dict[str
         check_components(registry, config, where="" if len(parsed.stages) == 1 else f"stage {name}")
     for number, (name, config) in enumerate(parsed.stages):
         sources = open_sources(registry, config, parsed.base_dir)
-        report = check_data(sources.train, sources.validation, variables=template_variables(registry, config))
+        report = check_data(
+            sources.train,
+            sources.validation,
+            sources.test,
+            variables=template_variables(registry, config),
+            test_variables=grader_variables(registry, config),
+        )
         found = [try_grader(registry, config, sources.train, parsed.base_dir)]
         if number == 0:  # later stages start from the weights of the one before
             found.append(check_model(config, parsed.base_dir))

@@ -7,6 +7,7 @@ plugin must neither hide the others nor stop a run that does not name it.
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -27,6 +28,7 @@ from rft_core.specs import BuildContext, Spec
 log = structlog.get_logger(__name__)
 
 Kind = Literal["data_source", "model_source", "sampler", "grader", "optimizer", "optimizer_part", "observer", "command"]
+DISABLED_VARIABLE = "RFT_DISABLED_PLUGINS"
 Status = Literal["ok", "disabled", "incompatible", "conflict", "error"]
 
 HOOK_OF_KIND: dict[Kind, str] = {
@@ -89,9 +91,11 @@ class Registry:
 
     @classmethod
     def discover(cls, disabled: Iterable[str] = ()) -> Registry:
-        """Load every installed plugin. Never raises because of a plugin."""
+        """Load every installed plugin but the `disabled` ones and those that `RFT_DISABLED_PLUGINS` lists,
+        by entry point or distribution. Never raises because of a plugin."""
         registry = cls()
-        skip = set(disabled)
+        listed = os.environ.get(DISABLED_VARIABLE, "").split(",")
+        skip = {name.strip() for name in (*disabled, *listed)}
         seen: set[tuple[str, str, str]] = set()
         for distribution in importlib.metadata.distributions():
             for entry in distribution.entry_points:
@@ -104,7 +108,8 @@ class Registry:
                 if key in seen:
                     continue
                 seen.add(key)
-                registry.plugins.append(registry._load(entry, owner, distribution.requires or [], entry.name in skip))
+                off = not skip.isdisjoint({entry.name, owner.distribution})
+                registry.plugins.append(registry._load(entry, owner, distribution.requires or [], off))
         registry.plugins.sort(key=lambda p: (p.owner.distribution, p.owner.plugin))
         registry._mark_conflicts()
         return registry
@@ -114,7 +119,7 @@ class Registry:
     ) -> PluginStatus:
         result = PluginStatus(owner=owner, module=entry.value, status="ok")
         if disabled:
-            result.status = "disabled"
+            result.status, result.message = "disabled", "left out on request; see RFT_DISABLED_PLUGINS"
             return result
         if problem := _incompatibility(requires):
             result.status, result.message = "incompatible", problem
@@ -174,8 +179,10 @@ class Registry:
         """The one component of this name. UnknownNameError or PluginError (a conflict) otherwise."""
         found = self._components[kind].get(name, [])
         if not found:
-            broken = [f"{p.owner} ({p.message})" for p in self.plugins if p.status in ("error", "incompatible")]
-            hint = f". These plugins could not be loaded: {'; '.join(broken)}" if broken else ""
+            broken = [
+                f"{p.owner} ({p.message})" for p in self.plugins if p.status in ("error", "incompatible", "disabled")
+            ]
+            hint = f". These plugins are not loaded: {'; '.join(broken)}" if broken else ""
             raise UnknownNameError(kind.replace("_", " "), name, self.names(kind), where=where, hint=hint)
         if len(found) > 1:
             owners = " and ".join(str(r.owner) for r in found)

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -71,15 +72,26 @@ class SplitReport:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Overlap:
+    """Rows of one split that stand in another one too; keys are (the other's, this one's)."""
+
+    split: str
+    other: str
+    exact: Pairs
+    """Rows whose messages equal those of a row of the other split."""
+    near: Pairs
+    """Further rows whose text equals one there but for case and white space."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ValidationReport:
     """What `check_data` found. With `errors` the run should not start."""
 
     train: SplitReport
     validation: SplitReport | None
-    shared: Pairs
-    """Validation rows whose messages equal those of a training row; keys are (train, validation)."""
-    nearly_shared: Pairs
-    """Further validation rows whose text equals a training row's but for case and white space."""
+    test: SplitReport | None
+    overlaps: tuple[Overlap, ...]
+    """Of validation with training, and of test with both."""
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -89,29 +101,33 @@ class ValidationReport:
 
 
 def check_data(
-    train: DataSource, validation: DataSource | None = None, *, variables: Sequence[str] = ()
+    train: DataSource,
+    validation: DataSource | None = None,
+    test: DataSource | None = None,
+    *,
+    variables: Sequence[str] = (),
+    test_variables: Sequence[str] | None = None,
 ) -> ValidationReport:
     """Reads every row once. `variables` are template variables such as `item.answer`; those of `sample` are
-    ignored, because no data row can have them. DataError if a source cannot be read."""
-    paths = [v for v in map(compile_variable, dict.fromkeys(variables)) if v.steps[0] == "item"]
-    train_scan = _Scan(train, paths)
-    train_report = train_scan.report()
-    scan = _Scan(validation, paths) if validation is not None else None
-    report = scan.report() if scan else None
-    shared = nearly = Pairs(rows=0, examples=())
-    if scan:
-        exact = np.isin(scan.exact, train_scan.exact)
-        shared = _cross(train_scan, scan, train_scan.exact, scan.exact, exact)
-        nearly = _cross(train_scan, scan, train_scan.near, scan.near, np.isin(scan.near, train_scan.near) & ~exact)
-    splits = {"training": train_report} | ({"validation": report} if report else {})
+    ignored, because no data row can have them. `test_variables` are those of the test rows, where they
+    differ: these are graded and never trained on. DataError if a source cannot be read."""
+    sources = {"training": train, "validation": validation, "test": test}
+    scans: dict[str, _Scan] = {}
+    for name, source in sources.items():
+        if source is not None:
+            names = test_variables if name == "test" and test_variables is not None else variables
+            paths = [v for v in map(compile_variable, dict.fromkeys(names)) if v.steps[0] == "item"]
+            scans[name] = _Scan(source, paths)
+    reports = {name: scan.report() for name, scan in scans.items()}
+    overlaps = tuple(_overlap(other, name, scans) for other, name in combinations(scans, 2))
+    warnings = [message for name, report in reports.items() for message in _warnings(name, report)]
     return ValidationReport(
-        train=train_report,
-        validation=report,
-        shared=shared,
-        nearly_shared=nearly,
-        errors=tuple(message for name, split in splits.items() for message in _errors(name, split)),
-        warnings=tuple(message for name, split in splits.items() for message in _warnings(name, split))
-        + _overlap_warnings(shared, nearly),
+        train=reports["training"],
+        validation=reports.get("validation"),
+        test=reports.get("test"),
+        overlaps=overlaps,
+        errors=tuple(message for name, report in reports.items() for message in _errors(name, report)),
+        warnings=(*warnings, *(message for overlap in overlaps for message in _overlap_warnings(overlap))),
     )
 
 
@@ -187,11 +203,21 @@ def _digest64(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-def _cross(train: _Scan, other: _Scan, train_digests: np.ndarray, other_digests: np.ndarray, mask: np.ndarray) -> Pairs:
-    found = np.flatnonzero(mask)
-    examples = tuple(
-        (train.key(np.flatnonzero(train_digests == other_digests[i])[0]), other.key(i)) for i in found[:EXAMPLES]
+def _overlap(other: str, split: str, scans: Mapping[str, _Scan]) -> Overlap:
+    there, here = scans[other], scans[split]
+    exact = np.isin(here.exact, there.exact)
+    near = np.isin(here.near, there.near) & ~exact
+    return Overlap(
+        split=split,
+        other=other,
+        exact=_pairs(there, here, there.exact, here.exact, exact),
+        near=_pairs(there, here, there.near, here.near, near),
     )
+
+
+def _pairs(there: _Scan, here: _Scan, digests_there: np.ndarray, digests: np.ndarray, mask: np.ndarray) -> Pairs:
+    found = np.flatnonzero(mask)
+    examples = tuple((there.key(np.flatnonzero(digests_there == digests[i])[0]), here.key(i)) for i in found[:EXAMPLES])
     return Pairs(rows=len(found), examples=examples)
 
 
@@ -239,15 +265,16 @@ def _warnings(name: str, split: SplitReport) -> list[str]:
     return found
 
 
-def _overlap_warnings(shared: Pairs, nearly: Pairs) -> tuple[str, ...]:
+def _overlap_warnings(overlap: Overlap) -> list[str]:
     found = []
     for pairs, how in (
-        (shared, "are training rows too"),
-        (nearly, "differ from a training row only in case or white space"),
+        (overlap.exact, f"are {overlap.other} rows too"),
+        (overlap.near, f"differ from a {overlap.other} row only in case or white space"),
     ):
         if pairs.rows:
-            train_key, key = pairs.examples[0]
+            there, here = pairs.examples[0]
             found.append(
-                f"{pairs.rows} validation rows {how}, such as {key} and {train_key}: validation will look better than it is"
+                f"{pairs.rows} {overlap.split} rows {how}, such as {here} and {there}: "
+                f"{overlap.split} will look better than it is"
             )
-    return tuple(found)
+    return found

@@ -65,7 +65,7 @@ def _print(reports: dict[str, ValidationReport], valid: bool) -> None:
     for name, report in reports.items():
         if len(reports) > 1:
             console.print(literal(f"stage {name}", "bold"))
-        splits = {"training": report.train, "validation": report.validation}
+        splits = {"training": report.train, "validation": report.validation, "test": report.test}
         for split, values in splits.items():
             if values is not None:
                 for line in _describe(split, values):

@@ -73,12 +73,17 @@ def is_deterministic(registry: Registry, raw: Mapping[str, Any]) -> bool:
 
 def template_variables(registry: Registry, config: RunConfig) -> tuple[str, ...]:
     """All `item.…` variables that the grader and the optimizer refer to, sorted."""
+    registered, settings = registry.configure("optimizer", config.optimizer, where="optimizer")
+    found = registered.spec.variables(settings)  # type: ignore[union-attr]
+    return tuple(sorted({*grader_variables(registry, config), *(v for v in found if v.startswith("item."))}))
+
+
+def grader_variables(registry: Registry, config: RunConfig) -> tuple[str, ...]:
+    """All `item.…` variables that the grader refers to, sorted."""
     found: set[str] = set()
     if config.grader is not None:
         for spec, settings in graders_in(registry, config.grader):
             found.update(spec.variables(settings))
-    registered, settings = registry.configure("optimizer", config.optimizer, where="optimizer")
-    found.update(registered.spec.variables(settings))  # type: ignore[union-attr]
     return tuple(sorted(v for v in found if v.startswith("item.")))
 
 

@@ -135,11 +135,16 @@ def test_two_plugins_with_one_name_are_a_conflict(install: Install) -> None:
     assert registry.registered("grader", "string_check")
 
 
-def test_a_disabled_plugin_is_not_loaded(install: Install) -> None:
-    """Its module is never imported."""
+def test_a_disabled_plugin_is_not_loaded(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its module is never imported, whether a program or the environment names it."""
     install("acme-off", "raise SystemExit('this code must not run')")
-    registry = Registry.discover(disabled=["acme_off"])
-    assert status_of(registry, "acme-off").status == "disabled"
+    assert status_of(Registry.discover(disabled=["acme_off"]), "acme-off").status == "disabled"
+    for names in ("acme-off", "other, acme_off"):
+        monkeypatch.setenv("RFT_DISABLED_PLUGINS", names)
+        registry = Registry.discover()
+        assert status_of(registry, "acme-off").status == "disabled"
+        with pytest.raises(UnknownNameError, match=r"not loaded: acme-off 1.2 \(left out on request"):
+            registry.registered("grader", "acme")
 
 
 def test_unknown_names_and_settings_name_the_nearest() -> None:

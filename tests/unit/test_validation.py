@@ -76,9 +76,28 @@ def test_overlap_between_the_splits_is_found() -> None:
     report = check_data(
         train, Rows("v", [row("Name a colour"), row("what  is\n3 + 4? "), row("What is 3 - 4?"), row("What is 3 + 5?")])
     )
-    assert (report.shared.rows, report.shared.examples) == (1, (("t:2", "v:1"),))
-    assert (report.nearly_shared.rows, report.nearly_shared.examples) == (1, (("t:1", "v:2"),))
+    (overlap,) = report.overlaps
+    assert (overlap.exact.rows, overlap.exact.examples) == (1, (("t:2", "v:1"),))
+    assert (overlap.near.rows, overlap.near.examples) == (1, (("t:1", "v:2"),))
     assert len(report.warnings) == 2
+
+
+def test_the_test_rows_are_checked_too() -> None:
+    """Against both other splits, and for the variables of the grader alone: nothing trains on them."""
+    report = check_data(
+        Rows("t", [row("a", answer=1, target="x")]),
+        Rows("v", [row("b", answer=1, target="x")]),
+        Rows("s", [row("b", answer=1), row("A"), row("c", answer=2)]),
+        variables=["item.answer", "item.target"],
+        test_variables=["item.answer"],
+    )
+    assert report.errors == (
+        "{{item.answer}} is missing in 1 of 3 test rows, first in s:2; add the key, or correct the template",
+    )
+    assert [w.partition(",")[0] for w in report.warnings] == [
+        "1 test rows differ from a training row only in case or white space",
+        "1 test rows are validation rows too",
+    ]
 
 
 def test_lengths_are_measured_in_characters() -> None:
