@@ -39,17 +39,20 @@ class SamplerHost:
                 raise component_error(error, "the sampler") from error
         return self._info
 
-    def load_policy(self, ref: WeightRef) -> None:
-        """Verify the files against the reference's digest, then serve it. IntegrityError, ModelError, ComponentError."""
+    def load_policy(self, ref: WeightRef) -> tuple[Busy, ...]:
+        """Verify the files against the reference's digest, then serve it; says when the sampler was at work.
+        IntegrityError, ModelError, ComponentError."""
         if self.policy is not None and same_policy(self.policy, ref):
-            return
+            return ()
         weights.verify(Path(ref.path), ref.digest)
         self.policy = None
+        start_s = time.monotonic()
         try:
             self._sampler.load_policy(ref)
         except Exception as error:
             raise component_error(error, f"the sampler, on loading policy {ref.number} from {ref.path},") from error
         self.policy = ref
+        return (Busy(kind="load", start_s=start_s, end_s=time.monotonic()),)
 
     def sample(self, unit: SampleUnit) -> SampledUnit:
         """The sampler's checked answer. PolicyNotLoadedError, ComponentError or BadReplyError."""

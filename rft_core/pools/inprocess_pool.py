@@ -14,7 +14,7 @@ from rft_core.hosting import GraderHost, SamplerHost, same_policy
 from rft_core.registry import Registry
 from rft_core.remote.handshake import WorkerKind
 from rft_core.specs import BuildContext
-from rft_core.types import GradeUnit, ModelRef, SamplerInfo, SampleUnit, WeightRef
+from rft_core.types import Busy, GradeUnit, ModelRef, SamplerInfo, SampleUnit, WeightRef
 
 
 class InProcessPool:
@@ -55,8 +55,8 @@ class InProcessPool:
     def info(self) -> SamplerInfo:
         return self._sampler().info()
 
-    def load_policy(self, ref: WeightRef) -> None:
-        self._threads.submit(self._sampler().load_policy, ref).result()
+    def load_policy(self, ref: WeightRef) -> tuple[Busy, ...]:
+        return self._threads.submit(self._sampler().load_policy, ref).result()
 
     def submit(self, unit: SampleUnit | GradeUnit) -> Future[Any]:
         with self._lock:

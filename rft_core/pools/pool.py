@@ -16,7 +16,7 @@ from rft_core.registry import Registry
 from rft_core.remote.client import Recipe, credentials
 from rft_core.remote.convert import json_to_text
 from rft_core.remote.handshake import WorkerKind
-from rft_core.types import GradeUnit, ModelRef, SamplerInfo, SampleUnit, WeightRef
+from rft_core.types import Busy, GradeUnit, ModelRef, SamplerInfo, SampleUnit, WeightRef
 
 
 class Pool(Protocol):
@@ -31,8 +31,9 @@ class Pool(Protocol):
         """What the samplers say about themselves, all the same."""
         ...
 
-    def load_policy(self, ref: WeightRef) -> None:
-        """Make every worker serve `ref`. A unit of another version still gets its own."""
+    def load_policy(self, ref: WeightRef) -> tuple[Busy, ...]:
+        """Make every worker serve `ref`, and say when they were at work. A unit of another version still
+        gets its own."""
         ...
 
     def submit(self, unit: SampleUnit | GradeUnit) -> Future[Any]:

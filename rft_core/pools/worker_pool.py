@@ -21,7 +21,7 @@ from rft_core.pools.pool_jobs import Job, died_over, split
 from rft_core.pools.worker_slot import Reach, WorkerSlot
 from rft_core.remote.client import Recipe, WorkerClient
 from rft_core.replies import check_graded, check_sampled
-from rft_core.types import GradedUnit, GradeUnit, SampledUnit, SamplerInfo, SampleUnit, WeightRef
+from rft_core.types import Busy, GradedUnit, GradeUnit, SampledUnit, SamplerInfo, SampleUnit, WeightRef
 
 MAX_ATTEMPTS = 4
 MAX_BAD_REPLIES = 2
@@ -112,24 +112,24 @@ class WorkerPool:
             raise WorkerError(f"the {self._recipe.kind} pool holds no started sampler")
         return info
 
-    def load_policy(self, ref: WeightRef) -> None:
+    def load_policy(self, ref: WeightRef) -> tuple[Busy, ...]:
         self._policy = ref
         loads = [self._loads.submit(self._load_into, slot, ref) for slot in self._slots]
         wait(loads)
-        for load in loads:
-            load.result()
+        return tuple(busy for load in loads for busy in load.result())
 
-    def _load_into(self, slot: WorkerSlot, ref: WeightRef) -> None:
+    def _load_into(self, slot: WorkerSlot, ref: WeightRef) -> tuple[Busy, ...]:
         """A worker that is down, or dies over it, loads the policy when it is back."""
         client = slot.client
         if client is None or not slot.ready.is_set():
-            return
+            return ()
         try:
-            slot.load_policy(client, ref)
+            return slot.load_policy(client, ref)
         except WorkerRefusedError:
             raise
         except WorkerError:
             slot.report(client)
+            return ()
 
     def submit(self, unit: Unit) -> Future[Any]:
         job = Job(unit)

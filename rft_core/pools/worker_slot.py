@@ -18,7 +18,7 @@ from rft_core.errors import ConfigError, NotConfiguredError, PolicyNotLoadedErro
 from rft_core.hosting import same_policy
 from rft_core.pools.supervisor import WorkerProcess
 from rft_core.remote.client import Recipe, WorkerClient
-from rft_core.types import GradedUnit, GradeUnit, SampledUnit, SamplerInfo, SampleUnit, WeightRef
+from rft_core.types import Busy, GradedUnit, GradeUnit, SampledUnit, SamplerInfo, SampleUnit, WeightRef
 
 MAX_DEATHS = 5
 """Deaths in a row, without a finished unit between them, after which a worker is given up."""
@@ -111,13 +111,15 @@ class WorkerSlot:
         self.load_policy(client, unit.policy)
         return client.sample(self.recipe, unit, timeout_s=timeout_s)
 
-    def load_policy(self, client: WorkerClient, ref: WeightRef) -> None:
-        """Make the worker serve `ref`, unless it does already."""
+    def load_policy(self, client: WorkerClient, ref: WeightRef) -> tuple[Busy, ...]:
+        """Make the worker serve `ref`, unless it does already; says when its sampler was at work."""
         with self._load_lock:
             if self._loaded is None or not same_policy(self._loaded, ref):
                 self._loaded = None
-                client.load_policy(self.recipe, ref)
+                busy = client.load_policy(self.recipe, ref)
                 self._loaded = ref
+                return busy
+            return ()
 
     def begin_close(self) -> None:
         """Stop keeping the worker alive, end its running calls and ask a process of ours to end."""

@@ -142,39 +142,41 @@ class WorkerClient:
         reply = self._call(self._worker.Configure, recipe.to_proto(), timeout_s, "the set-up of its component")
         return convert.info_from_proto(reply.sampler) if reply.HasField("sampler") else None
 
-    def load_policy(self, recipe: Recipe, ref: WeightRef, *, timeout_s: float = LOAD_TIMEOUT_S) -> None:
-        """Make the worker serve `ref`, reading its files from disk or, if it cannot, from an upload."""
+    def load_policy(self, recipe: Recipe, ref: WeightRef, *, timeout_s: float = LOAD_TIMEOUT_S) -> tuple[Busy, ...]:
+        """Make the worker serve `ref`, reading its files from disk or, if it cannot, from an upload. Says
+        when its sampler was at work."""
         what = f"the load of policy {ref.number}"
         if self.info is None or self.info.same_host:
             request = sampler_pb2.LoadPolicyRequest(
                 run_id=recipe.run_id, component_digest=recipe.digest, policy=convert.weights_to_proto(ref)
             )
             try:
-                self._call(self._sampler.LoadPolicy, request, timeout_s, what)
-                return
+                reply = self._call(self._sampler.LoadPolicy, request, timeout_s, what)
+                return self._here(convert.busy_from_proto(reply.busy))
             except ModelError:
                 # The same kernel, but another container: it does not see the engine's files.
                 if self.info is None or CAN_UPLOAD not in self.info.capabilities or not Path(ref.path).is_dir():
                     raise
-        self._call(self._sampler.UploadWeights, _upload(recipe, ref), timeout_s, what)
+        reply = self._call(self._sampler.UploadWeights, _upload(recipe, ref), timeout_s, what)
+        return self._here(convert.busy_from_proto(reply.busy))
 
     def sample(self, recipe: Recipe, unit: SampleUnit, *, timeout_s: float) -> SampledUnit:
         reply = self._call(
             self._sampler.Sample, convert.sample_request(unit, recipe.digest), timeout_s, f"unit {unit.request_id}"
         )
         found = self._read(convert.sampled_unit, reply)
-        return found if self._same_clock else replace(found, busy=_received_now(found.busy))
+        return replace(found, busy=self._here(found.busy))
 
     def grade(self, recipe: Recipe, unit: GradeUnit, *, timeout_s: float) -> GradedUnit:
         reply = self._call(
             self._grader.Grade, convert.grade_request(unit, recipe.digest), timeout_s, f"unit {unit.request_id}"
         )
         found = self._read(convert.graded_unit, reply)
-        return found if self._same_clock else replace(found, busy=_received_now(found.busy))
+        return replace(found, busy=self._here(found.busy))
 
-    @property
-    def _same_clock(self) -> bool:
-        return self.info is not None and self.info.same_host
+    def _here(self, busy: tuple[Busy, ...]) -> tuple[Busy, ...]:
+        """The intervals by this machine's clock."""
+        return busy if self.info is not None and self.info.same_host else _received_now(busy)
 
     def _read(self, function: Callable[[Any], Reply], message: Any) -> Reply:
         try:

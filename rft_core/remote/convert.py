@@ -109,11 +109,11 @@ def info_from_proto(message: worker_pb2.SamplerInfo) -> SamplerInfo:
     )
 
 
-def _busy_to_proto(busy: Iterable[Busy]) -> list[common_pb2.Busy]:
+def busy_to_proto(busy: Iterable[Busy]) -> list[common_pb2.Busy]:
     return [common_pb2.Busy(kind=b.kind, start_s=b.start_s, end_s=b.end_s) for b in busy]
 
 
-def _busy_from_proto(messages: Iterable[common_pb2.Busy]) -> tuple[Busy, ...]:
+def busy_from_proto(messages: Iterable[common_pb2.Busy]) -> tuple[Busy, ...]:
     return tuple(Busy(kind=m.kind, start_s=m.start_s, end_s=m.end_s) for m in messages)
 
 
@@ -234,7 +234,7 @@ def sample_response(reply: SampledUnit) -> sampler_pb2.SampleResponse:
         request_id=reply.request_id,
         policy=reply.policy,
         policy_digest=reply.policy_digest,
-        busy=_busy_to_proto(reply.busy),
+        busy=busy_to_proto(reply.busy),
     )
     for rollouts in reply.groups:
         rollouts_to_proto(rollouts, message.groups.add())
@@ -247,7 +247,7 @@ def sampled_unit(message: sampler_pb2.SampleResponse) -> SampledUnit:
         policy=message.policy,
         policy_digest=message.policy_digest,
         groups=tuple(map(rollouts_from_proto, message.groups)),
-        busy=_busy_from_proto(message.busy),
+        busy=busy_from_proto(message.busy),
     )
 
 
@@ -286,7 +286,7 @@ def grade_response(reply: GradedUnit) -> grader_pb2.GradeResponse:
     return grader_pb2.GradeResponse(
         request_id=reply.request_id,
         groups=[grader_pb2.GradeGroup(grades=map(_grade_to_proto, grades)) for grades in reply.grades],
-        busy=_busy_to_proto(reply.busy),
+        busy=busy_to_proto(reply.busy),
     )
 
 
@@ -294,7 +294,7 @@ def graded_unit(message: grader_pb2.GradeResponse) -> GradedUnit:
     return GradedUnit(
         request_id=message.request_id,
         grades=tuple(tuple(map(_grade_from_proto, group.grades)) for group in message.groups),
-        busy=_busy_from_proto(message.busy),
+        busy=busy_from_proto(message.busy),
     )
 
 

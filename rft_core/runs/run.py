@@ -165,15 +165,17 @@ class Run:
             with clock.measure("publish") if clock is not None else contextlib.nullcontext():
                 published = self.optimizer.publish(folder, run_id=self.run_id, lineage=self.lineage)
             failpoints.hit("publish.written")
-            self.serve(published)
+            self.serve(published, clock)
             self._forget_weights(keep=number)
         assert self.policy is not None
         return self.policy
 
-    def serve(self, weights: WeightRef) -> None:
+    def serve(self, weights: WeightRef, clock: StepClock | None = None) -> None:
         """Have every sampler serve a version that is on disk."""
         assert self.samplers is not None
-        self.samplers.load_policy(weights)
+        busy = self.samplers.load_policy(weights)
+        if clock is not None:
+            clock.add(busy)
         self.policy = weights
         failpoints.hit("publish.loaded")
 

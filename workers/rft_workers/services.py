@@ -76,16 +76,17 @@ class SamplerService(sampler_pb2_grpc.SamplerServiceServicer):
     def __init__(self, components: Components, units: Units, executor: Executor, uploads: Uploads) -> None:
         self._components, self._units, self._executor, self._uploads = components, units, executor, uploads
 
-    async def _load(self, served: Served, ref: WeightRef) -> Any:
+    async def _load(self, served: Served, ref: WeightRef) -> dict[str, Any]:
+        """Load, and the fields of the answer."""
         with using(served) as host:
-            await asyncio.get_running_loop().run_in_executor(self._executor, host.load_policy, ref)
-        return convert.weights_to_proto(host.policy)
+            busy = await asyncio.get_running_loop().run_in_executor(self._executor, host.load_policy, ref)
+        return {"policy": convert.weights_to_proto(host.policy), "busy": convert.busy_to_proto(busy)}
 
     @wire_errors
     async def LoadPolicy(self, request: sampler_pb2.LoadPolicyRequest, context: Any) -> sampler_pb2.LoadPolicyResponse:  # noqa: N802
         served = self._components.get(request.run_id, request.component_digest)
         ref = read(convert.weights_from_proto, request.policy)
-        return sampler_pb2.LoadPolicyResponse(policy=await self._load(served, ref))
+        return sampler_pb2.LoadPolicyResponse(**await self._load(served, ref))
 
     @wire_errors
     async def UploadWeights(  # noqa: N802
@@ -100,12 +101,12 @@ class SamplerService(sampler_pb2_grpc.SamplerServiceServicer):
         try:
             async for message in request:
                 await loop.run_in_executor(None, upload.write, message.chunk)
-            policy = await self._load(served, upload.finish())
+            answer = await self._load(served, upload.finish())
         except BaseException:
             upload.discard()
             raise
         self._uploads.keep(*served.key, upload.folder)
-        return sampler_pb2.UploadWeightsResponse(policy=policy)
+        return sampler_pb2.UploadWeightsResponse(**answer)
 
     @wire_errors
     async def Sample(self, request: sampler_pb2.SampleRequest, context: Any) -> sampler_pb2.SampleResponse:  # noqa: N802

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from rft.v1 import common_pb2 as rft_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14rft/v1/sampler.proto\x12\x06rft.v1\x1a\x13rft/v1/common.proto\"`\n\x11LoadPolicyRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x18\n\x10\x63omponent_digest\x18\x02 \x01(\t\x12!\n\x06policy\x18\x03 \x01(\x0b\x32\x11.rft.v1.WeightRef\"7\n\x12LoadPolicyResponse\x12!\n\x06policy\x18\x01 \x01(\x0b\x32\x11.rft.v1.WeightRef\"l\n\x14UploadWeightsRequest\x12&\n\x06header\x18\x01 \x01(\x0b\x32\x14.rft.v1.UploadHeaderH\x00\x12$\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x13.rft.v1.UploadChunkH\x00\x42\x06\n\x04part\"p\n\x0cUploadHeader\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x18\n\x10\x63omponent_digest\x18\x02 \x01(\t\x12!\n\x06policy\x18\x03 \x01(\x0b\x32\x11.rft.v1.WeightRef\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x03\"9\n\x0bUploadChunk\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\":\n\x15UploadWeightsResponse\x12!\n\x06policy\x18\x01 \x01(\x0b\x32\x11.rft.v1.WeightRef\"S\n\x06Prompt\x12\x0f\n\x07ordinal\x18\x01 \x01(\x03\x12\x15\n\rmessages_json\x18\x02 \x01(\t\x12\x12\n\ntools_json\x18\x03 \x01(\t\x12\r\n\x05seeds\x18\x04 \x03(\x06\"V\n\x0eSamplingParams\x12\x13\n\x0btemperature\x18\x01 \x01(\x01\x12\r\n\x05top_p\x18\x02 \x01(\x01\x12\x12\n\nmax_tokens\x18\x03 \x01(\x03\x12\x0c\n\x04stop\x18\x04 \x03(\t\"\xbb\x01\n\rSampleRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x18\n\x10\x63omponent_digest\x18\x03 \x01(\t\x12!\n\x06policy\x18\x04 \x01(\x0b\x32\x11.rft.v1.WeightRef\x12\x1f\n\x07prompts\x18\x05 \x03(\x0b\x32\x0e.rft.v1.Prompt\x12(\n\x08sampling\x18\x06 \x01(\x0b\x32\x16.rft.v1.SamplingParams\"\x8d\x01\n\x0eSampleResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\x03\x12\x15\n\rpolicy_digest\x18\x03 \x01(\t\x12$\n\x06groups\x18\x04 \x03(\x0b\x32\x14.rft.v1.RolloutGroup\x12\x1a\n\x04\x62usy\x18\x05 \x03(\x0b\x32\x0c.rft.v1.Busy2\xde\x01\n\x0eSamplerService\x12\x43\n\nLoadPolicy\x12\x19.rft.v1.LoadPolicyRequest\x1a\x1a.rft.v1.LoadPolicyResponse\x12N\n\rUploadWeights\x12\x1c.rft.v1.UploadWeightsRequest\x1a\x1d.rft.v1.UploadWeightsResponse(\x01\x12\x37\n\x06Sample\x12\x15.rft.v1.SampleRequest\x1a\x16.rft.v1.SampleResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14rft/v1/sampler.proto\x12\x06rft.v1\x1a\x13rft/v1/common.proto\"`\n\x11LoadPolicyRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x18\n\x10\x63omponent_digest\x18\x02 \x01(\t\x12!\n\x06policy\x18\x03 \x01(\x0b\x32\x11.rft.v1.WeightRef\"S\n\x12LoadPolicyResponse\x12!\n\x06policy\x18\x01 \x01(\x0b\x32\x11.rft.v1.WeightRef\x12\x1a\n\x04\x62usy\x18\x02 \x03(\x0b\x32\x0c.rft.v1.Busy\"l\n\x14UploadWeightsRequest\x12&\n\x06header\x18\x01 \x01(\x0b\x32\x14.rft.v1.UploadHeaderH\x00\x12$\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x13.rft.v1.UploadChunkH\x00\x42\x06\n\x04part\"p\n\x0cUploadHeader\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x18\n\x10\x63omponent_digest\x18\x02 \x01(\t\x12!\n\x06policy\x18\x03 \x01(\x0b\x32\x11.rft.v1.WeightRef\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x03\"9\n\x0bUploadChunk\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\"V\n\x15UploadWeightsResponse\x12!\n\x06policy\x18\x01 \x01(\x0b\x32\x11.rft.v1.WeightRef\x12\x1a\n\x04\x62usy\x18\x02 \x03(\x0b\x32\x0c.rft.v1.Busy\"S\n\x06Prompt\x12\x0f\n\x07ordinal\x18\x01 \x01(\x03\x12\x15\n\rmessages_json\x18\x02 \x01(\t\x12\x12\n\ntools_json\x18\x03 \x01(\t\x12\r\n\x05seeds\x18\x04 \x03(\x06\"V\n\x0eSamplingParams\x12\x13\n\x0btemperature\x18\x01 \x01(\x01\x12\r\n\x05top_p\x18\x02 \x01(\x01\x12\x12\n\nmax_tokens\x18\x03 \x01(\x03\x12\x0c\n\x04stop\x18\x04 \x03(\t\"\xbb\x01\n\rSampleRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x18\n\x10\x63omponent_digest\x18\x03 \x01(\t\x12!\n\x06policy\x18\x04 \x01(\x0b\x32\x11.rft.v1.WeightRef\x12\x1f\n\x07prompts\x18\x05 \x03(\x0b\x32\x0e.rft.v1.Prompt\x12(\n\x08sampling\x18\x06 \x01(\x0b\x32\x16.rft.v1.SamplingParams\"\x8d\x01\n\x0eSampleResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\x03\x12\x15\n\rpolicy_digest\x18\x03 \x01(\t\x12$\n\x06groups\x18\x04 \x03(\x0b\x32\x14.rft.v1.RolloutGroup\x12\x1a\n\x04\x62usy\x18\x05 \x03(\x0b\x32\x0c.rft.v1.Busy2\xde\x01\n\x0eSamplerService\x12\x43\n\nLoadPolicy\x12\x19.rft.v1.LoadPolicyRequest\x1a\x1a.rft.v1.LoadPolicyResponse\x12N\n\rUploadWeights\x12\x1c.rft.v1.UploadWeightsRequest\x1a\x1d.rft.v1.UploadWeightsResponse(\x01\x12\x37\n\x06Sample\x12\x15.rft.v1.SampleRequest\x1a\x16.rft.v1.SampleResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,23 +35,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOADPOLICYREQUEST']._serialized_start=53
   _globals['_LOADPOLICYREQUEST']._serialized_end=149
   _globals['_LOADPOLICYRESPONSE']._serialized_start=151
-  _globals['_LOADPOLICYRESPONSE']._serialized_end=206
-  _globals['_UPLOADWEIGHTSREQUEST']._serialized_start=208
-  _globals['_UPLOADWEIGHTSREQUEST']._serialized_end=316
-  _globals['_UPLOADHEADER']._serialized_start=318
-  _globals['_UPLOADHEADER']._serialized_end=430
-  _globals['_UPLOADCHUNK']._serialized_start=432
-  _globals['_UPLOADCHUNK']._serialized_end=489
-  _globals['_UPLOADWEIGHTSRESPONSE']._serialized_start=491
-  _globals['_UPLOADWEIGHTSRESPONSE']._serialized_end=549
-  _globals['_PROMPT']._serialized_start=551
-  _globals['_PROMPT']._serialized_end=634
-  _globals['_SAMPLINGPARAMS']._serialized_start=636
-  _globals['_SAMPLINGPARAMS']._serialized_end=722
-  _globals['_SAMPLEREQUEST']._serialized_start=725
-  _globals['_SAMPLEREQUEST']._serialized_end=912
-  _globals['_SAMPLERESPONSE']._serialized_start=915
-  _globals['_SAMPLERESPONSE']._serialized_end=1056
-  _globals['_SAMPLERSERVICE']._serialized_start=1059
-  _globals['_SAMPLERSERVICE']._serialized_end=1281
+  _globals['_LOADPOLICYRESPONSE']._serialized_end=234
+  _globals['_UPLOADWEIGHTSREQUEST']._serialized_start=236
+  _globals['_UPLOADWEIGHTSREQUEST']._serialized_end=344
+  _globals['_UPLOADHEADER']._serialized_start=346
+  _globals['_UPLOADHEADER']._serialized_end=458
+  _globals['_UPLOADCHUNK']._serialized_start=460
+  _globals['_UPLOADCHUNK']._serialized_end=517
+  _globals['_UPLOADWEIGHTSRESPONSE']._serialized_start=519
+  _globals['_UPLOADWEIGHTSRESPONSE']._serialized_end=605
+  _globals['_PROMPT']._serialized_start=607
+  _globals['_PROMPT']._serialized_end=690
+  _globals['_SAMPLINGPARAMS']._serialized_start=692
+  _globals['_SAMPLINGPARAMS']._serialized_end=778
+  _globals['_SAMPLEREQUEST']._serialized_start=781
+  _globals['_SAMPLEREQUEST']._serialized_end=968
+  _globals['_SAMPLERESPONSE']._serialized_start=971
+  _globals['_SAMPLERESPONSE']._serialized_end=1112
+  _globals['_SAMPLERSERVICE']._serialized_start=1115
+  _globals['_SAMPLERSERVICE']._serialized_end=1337
 # @@protoc_insertion_point(module_scope)

@@ -18,10 +18,12 @@ class LoadPolicyRequest(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., component_digest: _Optional[str] = ..., policy: _Optional[_Union[_common_pb2.WeightRef, _Mapping]] = ...) -> None: ...
 
 class LoadPolicyResponse(_message.Message):
-    __slots__ = ("policy",)
+    __slots__ = ("policy", "busy")
     POLICY_FIELD_NUMBER: _ClassVar[int]
+    BUSY_FIELD_NUMBER: _ClassVar[int]
     policy: _common_pb2.WeightRef
-    def __init__(self, policy: _Optional[_Union[_common_pb2.WeightRef, _Mapping]] = ...) -> None: ...
+    busy: _containers.RepeatedCompositeFieldContainer[_common_pb2.Busy]
+    def __init__(self, policy: _Optional[_Union[_common_pb2.WeightRef, _Mapping]] = ..., busy: _Optional[_Iterable[_Union[_common_pb2.Busy, _Mapping]]] = ...) -> None: ...
 
 class UploadWeightsRequest(_message.Message):
     __slots__ = ("header", "chunk")
@@ -54,10 +56,12 @@ class UploadChunk(_message.Message):
     def __init__(self, file: _Optional[str] = ..., data: _Optional[bytes] = ..., sha256: _Optional[bytes] = ...) -> None: ...
 
 class UploadWeightsResponse(_message.Message):
-    __slots__ = ("policy",)
+    __slots__ = ("policy", "busy")
     POLICY_FIELD_NUMBER: _ClassVar[int]
+    BUSY_FIELD_NUMBER: _ClassVar[int]
     policy: _common_pb2.WeightRef
-    def __init__(self, policy: _Optional[_Union[_common_pb2.WeightRef, _Mapping]] = ...) -> None: ...
+    busy: _containers.RepeatedCompositeFieldContainer[_common_pb2.Busy]
+    def __init__(self, policy: _Optional[_Union[_common_pb2.WeightRef, _Mapping]] = ..., busy: _Optional[_Iterable[_Union[_common_pb2.Busy, _Mapping]]] = ...) -> None: ...
 
 class Prompt(_message.Message):
     __slots__ = ("ordinal", "messages_json", "tools_json", "seeds")
