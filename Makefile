@@ -44,7 +44,7 @@ protos: install
 	bash protos/generate.sh --check
 
 chaos: install
-	$(BIN)/pytest tests/chaos --kills 1000
+	$(BIN)/pytest tests/chaos --kills 1000 --model-kills 50
 
 clean:
 	rm -rf $(VENV) .venv-protos .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

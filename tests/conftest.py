@@ -5,6 +5,7 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=50, help="Random kills in the chaos tests (make chaos: 1000).")
+    parser.addoption("--model-kills", type=int, default=6, help="The same with a real model (make chaos: 50).")
     parser.addoption("--chaos-seed", type=int, default=None, help="Replays the instants of a failing chaos run.")
 
 

@@ -1,7 +1,9 @@
 """Kill anything at any time: the resumed run ends with the bits of the unbroken one."""
 
 import random
+import shutil
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from rft_core import failpoints
-from rft_test_plugin.harness import audit, engine, fast_run, fingerprint, kill, launch
+from rft_test_plugin.harness import ONE_THREAD, audit, engine, fast_run, fingerprint, kill, launch, tiny_run
 
 AT_ONCE = 2
 """Runs side by side: one per core of the smallest machine we test on."""
@@ -17,13 +19,17 @@ AT_ONCE = 2
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a run ends with when nobody touches it, and how long it takes."""
-    folder = tmp_path_factory.mktemp("unbroken")
+    """What a fast run ends with when nobody touches it, and how long it takes."""
+    return run_unbroken(tmp_path_factory.mktemp("unbroken"), fast_run)
+
+
+def run_unbroken(folder: Path, write: Callable[[Path], Path]) -> dict[str, Any]:
     start = time.monotonic()
-    outcome = engine("run", fast_run(folder), "--name", "fast")
+    outcome = engine("run", write(folder), "--name", "unbroken", env=ONE_THREAD)
     assert outcome.code == 0, outcome.errors
-    audit(folder / "runs" / "fast")
-    return {**fingerprint(folder / "runs" / "fast"), "seconds": time.monotonic() - start}
+    run_dir = folder / "runs" / "unbroken"
+    audit(run_dir)
+    return {**fingerprint(run_dir), "seconds": time.monotonic() - start}
 
 
 def same(run_dir: Path, unbroken: dict[str, Any]) -> None:
@@ -37,24 +43,37 @@ def same(run_dir: Path, unbroken: dict[str, Any]) -> None:
 def test_random_kills(tmp_path: Path, unbroken: dict[str, Any], pytestconfig: pytest.Config) -> None:
     """SIGKILL of engine, sampler or grader at random instants, sometimes again during recovery: after
     resuming, weights, optimizer state, journal and evaluations are those of the unbroken run."""
-    kills = pytestconfig.getoption("--kills")
-    seed = pytestconfig.getoption("--chaos-seed") or random.SystemRandom().randrange(10**6)
+    kill_at_random(tmp_path, fast_run, unbroken, pytestconfig.getoption("--kills"), pytestconfig)
+
+
+@pytest.mark.slow
+@pytest.mark.chaos
+def test_random_kills_with_a_real_model(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """The same with torch: the transformers sampler, GRPO, AdamW's moments."""
+    unbroken = run_unbroken(tmp_path / "unbroken", tiny_run)
+    kill_at_random(tmp_path, tiny_run, unbroken, pytestconfig.getoption("--model-kills"), pytestconfig)
+
+
+def kill_at_random(
+    folder: Path, write: Callable[[Path], Path], unbroken: dict[str, Any], kills: int, options: pytest.Config
+) -> None:
+    seed = options.getoption("--chaos-seed") or random.SystemRandom().randrange(10**6)
     print(f"replay with --chaos-seed {seed}")
 
     def one(number: int) -> str:
         draw = random.Random(f"{seed}:{number}")
-        folder = tmp_path / str(number)
-        process = launch("run", fast_run(folder), "--name", "fast")
-        run_dir, target = folder / "runs" / "fast", draw.choice(["engine", "sampler", "grader"])
+        first = ["run", write(folder / str(number)), "--name", "killed"]
+        process = launch(*first, env=ONE_THREAD)
+        run_dir, target = folder / str(number) / "runs" / "killed", draw.choice(["engine", "sampler", "grader"])
         for _ in range(draw.choice([1, 1, 1, 2, 5])):
             time.sleep(draw.uniform(0.0, unbroken["seconds"]))
             if process.poll() is not None or not kill(process, target) or target != "engine":
                 break
-            again = ["resume", run_dir] if run_dir.exists() else ["run", fast_run(folder), "--name", "fast"]
-            process = launch(*again)
+            process = launch(*(["resume", run_dir] if run_dir.exists() else first), env=ONE_THREAD)
         _, errors = process.communicate(timeout=180)
         assert process.returncode == 0, f"seed {seed}, run {number}, {target} killed: {errors[-3000:]}"
         same(run_dir, unbroken)
+        shutil.rmtree(folder / str(number))
         return target
 
     with ThreadPoolExecutor(AT_ONCE) as executor:

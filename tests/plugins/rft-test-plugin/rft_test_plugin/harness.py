@@ -16,6 +16,7 @@ import yaml
 
 ENGINE = str(Path(sys.executable).with_name("rft-engine"))
 TIMEOUT_S = 180
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 COUNTS = ("steps", "best_step", "result_step", "rollouts", "sampled_tokens", "trained_tokens", "dropped")
 TIMES = frozenset(
     {"step_s", "sample_s", "grade_s", "train_s", "component_s", "engine_share", "elapsed_s", "sampled_tokens_per_s"}
@@ -42,6 +43,48 @@ def fast_run(folder: Path, **changes: Any) -> Path:
         "optimizer": {"type": "test_momentum", "work_s": 0.02},
         "training": {"steps": 12, "batch_size": 4, "group_size": 4, "unit_size": 1},
         "validation": {"eval_interval": 4, "unit_size": 3},
+    }
+    values.update(changes)
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def tiny_run(folder: Path, **changes: Any) -> Path:
+    """A run file with the real parts: one-digit addition by a Llama of some ten thousand weights, the
+    transformers sampler, GRPO. Returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    alphabet = "0123456789+=;#"
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "seed": 1,
+        "runs_dir": str(folder / "runs"),
+        "model": {
+            "type": "tiny_llama",
+            "hidden_size": 32,
+            "layers": 2,
+            "heads": 2,
+            "max_context": 64,
+            "tokenizer": {"type": "characters", "alphabet": alphabet},
+        },
+        "data": {
+            "train": {"type": "arithmetic", "digits": 1, "count": 64, "split": "train"},
+            "validation": {"type": "arithmetic", "digits": 1, "count": 12, "split": "validation"},
+            "test": {"type": "arithmetic", "digits": 1, "count": 8, "split": "test"},
+        },
+        "sampling": {"max_tokens": 12},
+        "sampler": {"type": "transformers", "worker": {"count": 1, "threads": 1}},
+        "grader": {
+            "type": "string_check",
+            "name": "has one",
+            "input": "{{sample.output_text}}",
+            "reference": "1",
+            "operation": "like",
+        },
+        "optimizer": {"type": "policy_gradient", "learning_rate": 2e-3},
+        "training": {"steps": 8, "batch_size": 8, "group_size": 4, "unit_size": 2},
+        "validation": {"eval_interval": 3, "temperature": 0.0},
+        "observers": [{"type": "tensorboard"}],
     }
     values.update(changes)
     path = folder / "run.yaml"
