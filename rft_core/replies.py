@@ -6,17 +6,33 @@ worker may be broken or lie. What passes is the same to the bit whether it cross
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain
 
 import numpy as np
 
 from rft_core.boundary import clean_text
+from rft_core.canonical import canonical_json
 from rft_core.errors import BadReplyError
-from rft_core.types import Grade, GradedUnit, GradeUnit, Outcome, Prompt, Rollout, SampledUnit, SampleUnit, Segment
+from rft_core.types import (
+    Grade,
+    GradedUnit,
+    GradeUnit,
+    Json,
+    Outcome,
+    Prompt,
+    Rollout,
+    SampledUnit,
+    SampleUnit,
+    Segment,
+    TokenUsage,
+)
 
+MAX_DETAILS = 16_384
+"""Most characters of a grade's details."""
 MAX_LOGPROB = 1e-5
 """A log-softmax in float32 may exceed 0 by its rounding."""
 
@@ -155,6 +171,8 @@ def _is_settled(grade: object) -> bool:
         and grade.message is None
         and not grade.sub_rewards
         and not grade.metrics
+        and not grade.details
+        and not grade.usage
     )
 
 
@@ -169,9 +187,32 @@ def _settled(grade: object) -> Grade:
             message=None if grade.message is None else clean_text(str(grade.message)),
             sub_rewards=_numbers(grade.sub_rewards),
             metrics=_numbers(grade.metrics),
+            details=_details(grade.details),
+            usage=_usage(grade.usage),
         )
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
         return Grade.error("other_error", clean_text(f"the grader returned a malformed grade: {error}"))
+
+
+def _details(values: Mapping[str, Json]) -> Mapping[str, Json]:
+    """As JSON that any process reads the same; what is too long is named by its size."""
+    if not values:
+        return {}
+    text = canonical_json(dict(values)).decode()
+    if len(text) > MAX_DETAILS:
+        return {"left_out": f"{len(text)} characters of details; at most {MAX_DETAILS} are kept"}
+    found: Mapping[str, Json] = json.loads(text)
+    return found
+
+
+def _usage(values: Mapping[str, TokenUsage]) -> dict[str, TokenUsage]:
+    found = {}
+    for model, used in values.items():
+        counts = {name: int(count) for name, count in asdict(used).items()}
+        if min(counts.values()) < 0 or max(counts.values()) >= 2**53:
+            raise ValueError(f"the token counts of '{model}' are impossible: {counts}")
+        found[clean_text(str(model), 200)] = TokenUsage(**counts)
+    return found
 
 
 def _numbers(values: Mapping[str, float]) -> dict[str, float]:

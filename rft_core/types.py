@@ -141,6 +141,25 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TokenUsage:
+    """What a judge model read and wrote for a grade."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    """Those of the prompt that the endpoint had cached."""
+    calls: int = 1
+
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        return TokenUsage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            calls=self.calls + other.calls,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Grade:
     """The typed outcome of grading one rollout. Never a bare float: a failed grader is not a 0."""
 
@@ -154,6 +173,10 @@ class Grade:
     """Per-grader scores of a `multi` grader."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Numbers a grader reports beside its score; they reach the curves."""
+    details: Mapping[str, Json] = field(default_factory=dict)
+    """Why, as JSON: a judge's steps, a program's output. Stored beside the rollout, at most 16 KiB."""
+    usage: Mapping[str, TokenUsage] = field(default_factory=dict)
+    """Tokens spent on this grade, by model."""
 
     def __post_init__(self) -> None:
         scored = self.outcome in (Outcome.SCORE, Outcome.SAMPLE_INVALID)
@@ -169,9 +192,18 @@ class Grade:
         *,
         sub_rewards: Mapping[str, float] | None = None,
         metrics: Mapping[str, float] | None = None,
+        details: Mapping[str, Json] | None = None,
+        usage: Mapping[str, TokenUsage] | None = None,
     ) -> Grade:
         """A grade that worked. `reward` must be finite; it is used as it is."""
-        return cls(outcome=Outcome.SCORE, reward=float(reward), sub_rewards=sub_rewards or {}, metrics=metrics or {})
+        return cls(
+            outcome=Outcome.SCORE,
+            reward=float(reward),
+            sub_rewards=sub_rewards or {},
+            metrics=metrics or {},
+            details=details or {},
+            usage=usage or {},
+        )
 
     @classmethod
     def abstained(cls, message: str | None = None) -> Grade:

@@ -14,7 +14,7 @@ from rft_core.cli.output import echo_json, literal, number, open_console
 from rft_core.errors import RunDirError
 from rft_core.storage.rundir import RunDir
 
-COLUMNS = ["step", "ordinal", "sample", "item_key", "item", "text", "finish_reason", "outcome", "reward", "error_kind", "message", "sub_rewards", "metrics"]  # fmt: skip
+COLUMNS = ["step", "ordinal", "sample", "item_key", "item", "text", "finish_reason", "outcome", "reward", "error_kind", "message", "sub_rewards", "metrics", "details", "usage"]  # fmt: skip
 
 
 @click.command("samples")
@@ -80,6 +80,8 @@ def _sample(row: Mapping[str, Any]) -> dict[str, Any]:
         "item": item,
         "sub_rewards": dict(row["sub_rewards"]),
         "metrics": dict(row["metrics"]),
+        "details": json.loads(row["details"]) if row["details"] else {},
+        "usage": dict(row["usage"]),
     }
 
 
@@ -100,6 +102,9 @@ def _print(rows: list[dict[str, Any]], file: Path) -> None:
         console.print(Rule(literal(f"{row['item_key']} · sample {row['sample']}"), align="left", style="dim"))
         console.print(literal("prompt", "dim"), Padding(literal(row["prompt"]), (0, 2)), sep="\n")
         console.print(literal("completion", "dim"), Padding(literal(row["text"]), (0, 2)), sep="\n")
+        if row["details"]:
+            details = json.dumps(row["details"], ensure_ascii=False, indent=1)
+            console.print(literal("details", "dim"), Padding(literal(details), (0, 2)), sep="\n")
         console.print(literal(_grade(row), "" if row["reward"] is not None else "yellow"))
 
 

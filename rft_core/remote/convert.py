@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from rft_core.types import (
     SampleUnit,
     SamplingParams,
     Segment,
+    TokenUsage,
     WeightRef,
 )
 
@@ -306,6 +308,8 @@ def _grade_to_proto(grade: Grade) -> grader_pb2.Grade:
         message=grade.message,
         sub_rewards=grade.sub_rewards,
         metrics=grade.metrics,
+        details_json=json_to_text(dict(grade.details)) if grade.details else "",
+        usage={model: grader_pb2.TokenUsage(**asdict(used)) for model, used in grade.usage.items()},
     )
 
 
@@ -320,6 +324,16 @@ def _grade_from_proto(message: grader_pb2.Grade) -> Grade:
         message=message.message if message.HasField("message") else None,
         sub_rewards=_finite(message.sub_rewards),
         metrics=_finite(message.metrics),
+        details=json_from_text(message.details_json) if message.details_json else {},
+        usage={
+            model: TokenUsage(
+                prompt_tokens=used.prompt_tokens,
+                completion_tokens=used.completion_tokens,
+                cached_tokens=used.cached_tokens,
+                calls=used.calls,
+            )
+            for model, used in message.usage.items()
+        },
     )
 
 

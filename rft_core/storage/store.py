@@ -10,6 +10,7 @@ import json
 import secrets
 from array import array
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from rft_core import failpoints
 from rft_core.canonical import canonical_json
 from rft_core.errors import IntegrityError, StorageError
 from rft_core.storage.files import storage
-from rft_core.types import Grade, GradedGroup, Group, Item, Outcome, Rollout, Segment
+from rft_core.types import Grade, GradedGroup, Group, Item, Outcome, Rollout, Segment, TokenUsage
 
 SEGMENT = pa.struct(
     [
@@ -29,6 +30,14 @@ SEGMENT = pa.struct(
         ("logprobs", pa.list_(pa.float32())),
         ("trained", pa.bool_()),
         ("policy", pa.int32()),
+    ]
+)
+USAGE = pa.struct(
+    [
+        ("prompt_tokens", pa.int64()),
+        ("completion_tokens", pa.int64()),
+        ("cached_tokens", pa.int64()),
+        ("calls", pa.int64()),
     ]
 )
 SCHEMA = pa.schema(
@@ -48,6 +57,8 @@ SCHEMA = pa.schema(
         ("message", pa.string()),
         ("sub_rewards", pa.map_(pa.string(), pa.float64())),
         ("metrics", pa.map_(pa.string(), pa.float64())),
+        ("details", pa.string()),
+        ("usage", pa.map_(pa.string(), USAGE)),
         ("segments", pa.list_(SEGMENT)),
     ]
 )
@@ -76,6 +87,8 @@ def to_table(step: int, groups: Sequence[GradedGroup]) -> pa.Table:
                 grade.message,
                 list(grade.sub_rewards.items()),
                 list(grade.metrics.items()),
+                json.dumps(grade.details, ensure_ascii=False) if grade.details else None,
+                [(model, asdict(used)) for model, used in grade.usage.items()],
                 [
                     {
                         "role": s.role,
@@ -102,6 +115,8 @@ def content_digest(groups: Sequence[GradedGroup]) -> str:
             values: list[Any] = [rollout.sample, rollout.seed, rollout.text, rollout.finish_reason]
             values += [grade.outcome.value, grade.reward, grade.error_kind, grade.message]
             values += [dict(grade.sub_rewards), dict(grade.metrics)]
+            if grade.details or grade.usage:
+                values += [dict(grade.details), {model: asdict(used) for model, used in grade.usage.items()}]
             for s in rollout.segments:
                 values += [s.role, len(s.token_ids), s.logprobs is not None, s.trained, s.policy]
                 hasher.update(array("i", s.token_ids))
@@ -187,4 +202,6 @@ def _grade(row: dict[str, Any]) -> Grade:
         message=row["message"],
         sub_rewards=dict(row["sub_rewards"]),
         metrics=dict(row["metrics"]),
+        details=json.loads(row["details"]) if row["details"] else {},
+        usage={model: TokenUsage(**used) for model, used in row["usage"]},
     )

@@ -27,6 +27,7 @@ from rft_core.types import (
     SampleUnit,
     SamplingParams,
     Segment,
+    TokenUsage,
     WeightRef,
 )
 
@@ -72,9 +73,17 @@ SAMPLING = st.builds(
     max_tokens=st.integers(1, 2**31),
     stop=st.lists(TEXT, max_size=2).map(tuple),
 )
+COUNT = st.integers(0, 2**52)
 NUMBERS = st.dictionaries(TEXT, FLOAT, max_size=2)
 GRADE = st.one_of(
-    st.builds(Grade.score, FLOAT, sub_rewards=NUMBERS, metrics=NUMBERS),
+    st.builds(
+        Grade.score,
+        FLOAT,
+        sub_rewards=NUMBERS,
+        metrics=NUMBERS,
+        details=ROW,
+        usage=st.dictionaries(TEXT, st.builds(TokenUsage, prompt_tokens=COUNT, calls=COUNT), max_size=2),
+    ),
     st.builds(Grade.abstained, st.none() | TEXT),
     st.builds(Grade.invalid, TEXT, kind=TEXT, minimum=FLOAT),
     st.builds(Grade.error, TEXT, TEXT),

@@ -78,8 +78,11 @@ def test_numbers_of_any_kind_are_scores(tmp_path: Path, expression: str, reward:
 
 def test_a_dict_carries_metrics_and_sub_rewards(tmp_path: Path) -> None:
     """Numbers beside the score reach the grade."""
-    grade = grade_of(tmp_path, '{"score": 1, "metrics": {"len": 2}, "sub_rewards": {"style": 0.5}}')
+    grade = grade_of(
+        tmp_path, '{"score": 1, "metrics": {"len": 2}, "sub_rewards": {"style": 0.5}, "details": {"why": "x"}}'
+    )
     assert (grade.reward, grade.metrics, grade.sub_rewards) == (1.0, {"len": 2.0}, {"style": 0.5})
+    assert grade.details == {"why": "x"}
 
 
 @pytest.mark.parametrize("expression", ["None", '{"score": None}'])
@@ -104,8 +107,8 @@ def test_none_abstains(tmp_path: Path, expression: str) -> None:
         ("np.bool_(True)", "must be a number, got bool"),
         ("[1]", "must be a number, got list"),
         ("1j", "must be a number, got complex"),
-        ('{"reward": 1}', "keys score, metrics and sub_rewards"),
-        ('{"score": 1, "metric": {}}', "keys score, metrics and sub_rewards"),
+        ('{"reward": 1}', "keys score, metrics, sub_rewards and details"),
+        ('{"score": 1, "metric": {}}', "keys score, metrics, sub_rewards and details"),
         ('{"score": 1, "metrics": {"a": "b"}}', "metrics['a'] must be a number"),
         ('{"score": 1, "metrics": [1]}', "metrics must be a dict"),
     ],

@@ -10,7 +10,7 @@ from rft_core import weights
 from rft_core.errors import IntegrityError, ModelError, StorageError
 from rft_core.storage import checkpoint, store
 from rft_core.storage.rundir import RunDir
-from rft_core.types import Grade, GradedGroup, Group, Item, Rollout, Segment
+from rft_core.types import Grade, GradedGroup, Group, Item, Rollout, Segment, TokenUsage
 
 
 def groups() -> list[GradedGroup]:
@@ -31,7 +31,13 @@ def groups() -> list[GradedGroup]:
             for s in range(4)
         )
         grades = (
-            Grade.score(1.5, sub_rewards={"x": 0.5}, metrics={"m": 2.0}),
+            Grade.score(
+                1.5,
+                sub_rewards={"x": 0.5},
+                metrics={"m": 2.0},
+                details={"steps": ["é", {"n": None}]},
+                usage={"judge": TokenUsage(prompt_tokens=3, completion_tokens=5, cached_tokens=1)},
+            ),
             Grade.error("other_error", "broke"),
             Grade.abstained(),
             Grade.invalid("not JSON"),

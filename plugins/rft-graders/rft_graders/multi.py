@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from rft_core.errors import BadReplyError, ConfigError
 from rft_core.protocols import Grader
 from rft_core.specs import BuildContext
-from rft_core.types import Grade, Group, Outcome
+from rft_core.types import Grade, Group, Outcome, TokenUsage
 from rft_graders.config import MultiConfig
 from rft_graders.formula import Formula, parse
 
@@ -60,7 +60,14 @@ class MultiGrader:
                 outcome, kind = Outcome.GRADER_ERROR, "formula_parse_error"
                 message = f"the formula '{self._formula.text}' has no value: {error}"
         return Grade(
-            outcome=outcome, reward=reward, error_kind=kind, message=message, sub_rewards=scores, metrics=metrics
+            outcome=outcome,
+            reward=reward,
+            error_kind=kind,
+            message=message,
+            sub_rewards=scores,
+            metrics=metrics,
+            details={key: dict(grade.details) for key, grade in grades.items() if grade.details},
+            usage=_spent([grade.usage for grade in grades.values()]),
         )
 
     @staticmethod
@@ -70,6 +77,15 @@ class MultiGrader:
                 if grade.outcome in outcomes:
                     return grade.outcome, grade.error_kind, f"{key}: {grade.message or grade.outcome}"
         return Outcome.SCORE, None, None
+
+
+def _spent(usages: Sequence[Mapping[str, TokenUsage]]) -> dict[str, TokenUsage]:
+    """The tokens of all sub-graders, by model."""
+    total: dict[str, TokenUsage] = {}
+    for usage in usages:
+        for model, used in usage.items():
+            total[model] = total[model] + used if model in total else used
+    return total
 
 
 def build_multi(config: MultiConfig, context: BuildContext) -> MultiGrader:

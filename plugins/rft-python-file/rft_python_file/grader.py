@@ -30,7 +30,7 @@ from rft_python_file.config import PythonFileGraderConfig
 from rft_python_file.loading import describe, load_function, require_arguments, source_fingerprint
 
 ERROR_KIND = "python_grader_runtime_error"
-_KEYS = {"score", "metrics", "sub_rewards"}
+_KEYS = {"score", "metrics", "sub_rewards", "details"}
 
 
 class PythonFileGrader:
@@ -95,12 +95,17 @@ def to_grade(result: object) -> Grade:
     unknown = set(result) - _KEYS
     if unknown or "score" not in result:
         raise ValueError(
-            f"a dict result has the keys score, metrics and sub_rewards, got {', '.join(map(str, result)) or 'none'}"
+            f"a dict result has the keys score, metrics, sub_rewards and details, got {', '.join(map(str, result)) or 'none'}"
         )
     if result["score"] is None:
         return Grade.abstained("the function returned the score None")
     score = _number(result["score"], "score")
-    return Grade.score(score, metrics=_numbers(result, "metrics"), sub_rewards=_numbers(result, "sub_rewards"))
+    details = result.get("details") or {}
+    if not isinstance(details, Mapping):
+        raise TypeError(f"details must be a dict, got {type(details).__name__}")
+    return Grade.score(
+        score, metrics=_numbers(result, "metrics"), sub_rewards=_numbers(result, "sub_rewards"), details=dict(details)
+    )
 
 
 def _numbers(result: Mapping[str, Any], key: str) -> dict[str, float]:
