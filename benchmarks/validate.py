@@ -49,7 +49,9 @@ def main() -> None:
         for _ in range(arguments.repeats):
             start = time.monotonic()
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            _, _, usage = os.wait4(process.pid, 0)
+            _, status, usage = os.wait4(process.pid, 0)
+            if status != 0:
+                raise SystemExit(f"rft-engine validate failed with wait status {status}; run it by hand to see why")
             times.append(time.monotonic() - start)
             peaks.append(usage.ru_maxrss / 1024)
         size = (folder / "train.jsonl").stat().st_size / 2**20

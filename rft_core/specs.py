@@ -81,6 +81,8 @@ class GraderSpec:
     """Configs of graders inside this one, by key: checked before a run, named in the tables."""
     deterministic: Callable[[Any], bool] = lambda config: True
     """Whether the same rollout always gets the same grade. False for a judge that samples its answer."""
+    files: Callable[[Any], tuple[str, ...]] = lambda config: ()
+    """Files whose content decides the grade, such as code; a relative path starts at the run file's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)

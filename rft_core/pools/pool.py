@@ -14,7 +14,7 @@ from rft_core.pools.worker_pool import WorkerPool
 from rft_core.pools.worker_slot import Reach
 from rft_core.registry import Registry
 from rft_core.remote.client import Recipe, credentials
-from rft_core.remote.convert import json_to_text
+from rft_core.remote.convert import json_to_text, recipe_digest
 from rft_core.remote.handshake import WorkerKind
 from rft_core.types import Busy, GradeUnit, ModelRef, SamplerInfo, SampleUnit, WeightRef
 
@@ -74,7 +74,7 @@ def open_pool(
         kind=kind,
         run_id=run_id,
         config_json=json_to_text(dict(raw_component)),
-        digest=registry.digest_of(kind, raw_component),
+        digest=recipe_digest(registry.digest_of(kind, raw_component), model, seed),
         base_dir=base_dir,
         model=model,
         seed=seed,

@@ -13,7 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.json_format import MessageToDict
+
 from rft.v1 import common_pb2, grader_pb2, sampler_pb2, worker_pb2
+from rft_core.canonical import digest
 from rft_core.types import (
     Busy,
     FinishReason,
@@ -85,6 +88,12 @@ def model_to_proto(model: ModelRef) -> common_pb2.ModelRef:
         dtype=model.dtype,
         adapter=None if model.adapter is None else str(model.adapter),
     )
+
+
+def recipe_digest(component: str, model: ModelRef | None, seed: int) -> str:
+    """Names a component as a worker builds it: its settings and provider, for which model, with which seed."""
+    message = None if model is None else MessageToDict(model_to_proto(model))
+    return digest([component, message, seed])
 
 
 def model_from_proto(message: common_pb2.ModelRef) -> ModelRef:

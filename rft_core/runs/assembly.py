@@ -10,12 +10,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from rft_core.canonical import digest
 from rft_core.config.run_file import RunConfig
 from rft_core.errors import ConfigError, ModelError, RunDirError
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
 from rft_core.runs.run import Sources
 from rft_core.specs import BuildContext, GraderSpec
+from rft_core.storage.files import sha256_file
 from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef
 from rft_core.weights import ADAPTER_FILE
@@ -69,6 +71,17 @@ def graders_in(
 def is_deterministic(registry: Registry, raw: Mapping[str, Any]) -> bool:
     """Whether a grader gives the same rollout the same grade each time."""
     return all(spec.deterministic(settings) for spec, settings in graders_in(registry, raw))
+
+
+def grader_version(registry: Registry, raw: Mapping[str, Any], base_dir: Path) -> str:
+    """Digest of all that decides a grade: settings, providers, and the content of the graders' files."""
+    files = {}
+    for spec, settings in graders_in(registry, raw):
+        for name in spec.files(settings):
+            path = base_dir / Path(name).expanduser()
+            files[name] = sha256_file(path) if path.is_file() else None
+    owners = sorted({str(registry.describe("grader", spec.name)) for spec, _ in graders_in(registry, raw)})
+    return digest([registry.digest_of("grader", raw), owners, files])
 
 
 def template_variables(registry: Registry, config: RunConfig) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 from rft_core.canonical import digest
 from rft_core.config.run_file import RunConfig
 from rft_core.registry import Registry
-from rft_core.runs.assembly import cache_dir
+from rft_core.runs.assembly import cache_dir, grader_version
 from rft_core.runs.run import Sources
 from rft_core.runs.summary import versions
 from rft_core.storage.files import sha256_file, storage, write_json
@@ -26,14 +26,20 @@ from rft_core.weights import digest_of
 IGNORED = {"name", "runs_dir", "cache", "observers", "budget"}
 
 
-def key_of(config: RunConfig, sources: Sources, model: ModelRef, registry: Registry) -> str:
+MODEL_FILES = {".json", ".jinja", ".txt", ".model"}
+"""Beside the weights: the config, the tokenizer, the chat template."""
+
+
+def key_of(config: RunConfig, sources: Sources, model: ModelRef, registry: Registry, base_dir: Path) -> str:
     """Name of the stage's result in the cache."""
     settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in IGNORED}
-    files = {p.name: sha256_file(p) for p in sorted(model.path.glob("*.json"))}
+    files = {p.name: sha256_file(p) for p in sorted(model.path.iterdir()) if p.suffix in MODEL_FILES}
     return digest(
         {
             "settings": settings,
             "optimizer": registry.digest_of("optimizer", config.optimizer),
+            "sampler": registry.digest_of("sampler", config.sampler_component),
+            "grader": None if config.grader is None else grader_version(registry, config.grader, base_dir),
             "data": [source.fingerprint() for source in (sources.train, sources.validation, sources.test) if source],
             "model": [digest_of(model.path), files, None if model.adapter is None else digest_of(model.adapter)],
             "versions": dict(versions()),

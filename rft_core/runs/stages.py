@@ -193,7 +193,7 @@ class Stage:
         sources = open_sources(registry, config, self.base_dir)
         key = None
         if config.cache and self.setting.use_cache:
-            key = stage_cache.key_of(config, sources, self.model, registry)
+            key = stage_cache.key_of(config, sources, self.model, registry, self.base_dir)
             if (cached := stage_cache.take(key, self.run_dir)) is not None:
                 for listener in self.setting.listeners:
                     listener("stage_cached", {"stage": self.name, "steps": cached["steps"]})

@@ -2,7 +2,9 @@
 
 import random
 import shutil
+import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,25 +62,35 @@ def kill_at_random(
     seed = options.getoption("--chaos-seed") or random.SystemRandom().randrange(10**6)
     print(f"replay with --chaos-seed {seed}")
 
-    def one(number: int) -> str:
+    def one(number: int) -> list[str]:
+        """What was killed, in order."""
         draw = random.Random(f"{seed}:{number}")
         first = ["run", write(folder / str(number)), "--name", "killed"]
         process = launch(*first, env=ONE_THREAD)
         run_dir, target = folder / str(number) / "runs" / "killed", draw.choice(["engine", "sampler", "grader"])
+        killed = []
         for _ in range(draw.choice([1, 1, 1, 2, 5])):
-            time.sleep(draw.uniform(0.0, unbroken["seconds"]))
-            if process.poll() is not None or not kill(process, target) or target != "engine":
+            time.sleep(draw.uniform(0.0, 0.9 * unbroken["seconds"]))
+            while process.poll() is None and not kill(process, target):
+                time.sleep(0.05)  # its workers are not there yet
+            if process.returncode not in (None, -signal.SIGKILL):
+                break  # it had ended by then
+            killed.append(target)
+            if target != "engine":
                 break
             process = launch(*(["resume", run_dir] if run_dir.exists() else first), env=ONE_THREAD)
         _, errors = process.communicate(timeout=180)
         assert process.returncode == 0, f"seed {seed}, run {number}, {target} killed: {errors[-3000:]}"
         same(run_dir, unbroken)
         shutil.rmtree(folder / str(number))
-        return target
+        return killed
 
     with ThreadPoolExecutor(AT_ONCE) as executor:
-        targets = list(executor.map(one, range(kills)))
-    assert set(targets) == {"engine", "sampler", "grader"} or kills < 10
+        runs = list(executor.map(one, range(kills)))
+    landed = [target for killed in runs for target in killed]
+    print(f"{len(landed)} kills in {kills} runs: {Counter(landed)}")
+    assert sum(bool(killed) for killed in runs) >= 0.8 * kills, "too few kills hit a run at work"
+    assert set(landed) == {"engine", "sampler", "grader"} or kills < 10
 
 
 @pytest.mark.chaos

@@ -232,3 +232,17 @@ def test_prompt_tokens_travel_once() -> None:
     convert.rollouts_to_proto(rollouts, message)
     assert message.ByteSize() < 4 * 1_000
     assert convert.rollouts_from_proto(message) == rollouts
+
+
+def test_a_component_is_named_by_its_model_too() -> None:
+    """Two stages of a run may ask one worker for the same sampler over different models: two components."""
+    models = [
+        None,
+        ModelRef(path=Path("/a")),
+        ModelRef(path=Path("/b")),
+        ModelRef(path=Path("/a"), dtype="bfloat16"),
+        ModelRef(path=Path("/a"), adapter=Path("/c")),
+    ]
+    digests = [convert.recipe_digest("component", model, seed) for model in models for seed in (0, 1)]
+    assert len(set(digests)) == len(digests)
+    assert digests[0] == convert.recipe_digest("component", None, 0)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rft_core import BuildContext, Grade, Grader, GraderSpec, Group, Item, Outcome, Rollout
+from rft_core import BuildContext, Grade, Grader, GraderSpec, Group, Item, Outcome, Rollout, TokenUsage
 from rft_core.errors import BadReplyError, ConfigError
 from rft_core.grading import sample_dict, sample_namespace
 from rft_core.template import render
@@ -264,7 +264,7 @@ def test_multi_combines_scores() -> None:
         "exp(1000 + exact)",
         "(0-2)^(exact+0.5)",
         "1e308*10*(exact+1)",
-        "1/(1e308*1e10)",
+        "1/(1e308*1e10*(exact+1))",
     ],
 )
 def test_a_formula_without_value_is_not_trained_on(formula: str) -> None:
@@ -273,6 +273,22 @@ def test_a_formula_without_value_is_not_trained_on(formula: str) -> None:
     (grade,) = build(raw).grade(group("wrong"))
     assert (grade.outcome, grade.error_kind, grade.reward) == (Outcome.GRADER_ERROR, "formula_parse_error", None)
     assert grade.sub_rewards == {"exact": 0.0}
+
+
+@pytest.mark.parametrize("formula", ["1/0", "exact/(1-1)", "log(0)", "sqrt(0-1) * exact", "1e308*10", "(0-2)^0.5"])
+def test_a_formula_that_never_has_a_value_is_refused(formula: str) -> None:
+    """What reads no score and has no value would fail every grade of the run: refused before it starts."""
+    raw = {"type": "multi", "graders": {"exact": string_check()}, "calculate_output": formula}
+    with pytest.raises(ValidationError, match=r"it (has no value|divides by zero)"):
+        build(raw)
+
+
+def test_a_formula_cannot_reward_a_broken_sample() -> None:
+    """`1 - x` of a sample that x cannot read is what the best x would give; other scores keep their credit."""
+    parts = {"x": Fixed(Grade.invalid("no json")), "y": Fixed(Grade.score(0.5))}
+    for formula, reward in (("1 - x", 0.0), ("y + x", 0.5), ("y - x", -0.5), ("y / (1 - x)", 0.5)):
+        (grade,) = MultiGrader(parts, parse(formula)).grade(group("?"))
+        assert (grade.outcome, grade.reward) == (Outcome.SAMPLE_INVALID, reward)
 
 
 class Fixed:
@@ -290,6 +306,9 @@ class Fixed:
 
 
 SCORE = Grade.score(0.5, metrics={"len": 3.0})
+JUDGED = Grade.score(
+    0.5, sub_rewards={"style": 0.25}, details={"why": "short"}, usage={"judge": TokenUsage(prompt_tokens=7)}
+)
 ERROR = Grade.error("other_error", "broke")
 TIMED_OUT = Grade.timed_out("slow")
 ABSTAINED = Grade.abstained()
@@ -323,6 +342,14 @@ def test_multi_keeps_metrics_and_closes_its_graders() -> None:
     assert grade.metrics == {"a/len": 3.0, "b/len": 3.0}
     grader.close()
     assert all(part.closed for part in parts.values())
+
+
+def test_multi_keeps_what_judges_say_and_spend() -> None:
+    """Sub-scores and details by the grader's key; the tokens of one model added up."""
+    (grade,) = MultiGrader({"a": Fixed(JUDGED), "b": Fixed(JUDGED)}, parse("a + b")).grade(group("x"))
+    assert grade.sub_rewards == {"a": 0.5, "b": 0.5, "a/style": 0.25, "b/style": 0.25}
+    assert grade.details == {"a": {"why": "short"}, "b": {"why": "short"}}
+    assert grade.usage == {"judge": TokenUsage(prompt_tokens=14, calls=2)}
 
 
 def test_a_sub_grader_that_miscounts_is_refused() -> None:

@@ -441,6 +441,36 @@ def test_metrics_of_an_ordinary_step(folder: Path) -> None:
     assert metrics["logprob_diff_max"] >= metrics["logprob_diff_mean"] > 0
 
 
+@pytest.mark.parametrize("lora", [None, {"rank": 4}], ids=["full", "lora"])
+@pytest.mark.parametrize("settings", [{"kl": 0.1}, {"epochs_per_batch": 3}], ids=["kl", "epochs"])
+def test_bfloat16_sees_every_update(folder: Path, lora: dict[str, int] | None, settings: dict[str, Any]) -> None:
+    """Within a step the weights change, by updates and for the reference: bfloat16 must compute with what they
+    are then. Its KL and ratios are float32's, up to rounding."""
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        optimizer = PolicyGradient(
+            PolicyGradientConfig(learning_rate=5e-3, ratio="trainer", lora=lora, **settings),
+            context(folder, dtype=dtype),
+        )
+        found.append([optimizer.step(batch(random_groups(1), step)).metrics for step in range(1, 5)][-1])
+    name = "kl" if "kl" in settings else "ratio_max"
+    start = 0.0 if "kl" in settings else 1.0
+    exact, rounded = (metrics[name] - start for metrics in found)
+    assert exact > 0.01
+    assert rounded == pytest.approx(exact, rel=0.25)
+
+
+def test_an_adapter_keeps_its_shape(folder: Path, tmp_path: Path) -> None:
+    """Going on from an adapter with other LoRA settings, or with none, is refused and told."""
+    parent = build(folder, lora={"rank": 4})
+    parent.save(tmp_path / "parent")
+    start = context(folder, adapter=tmp_path / "parent" / "policy")
+    PolicyGradient(PolicyGradientConfig(lora={"rank": 4}), start)
+    for lora in (None, {"rank": 8}, {"rank": 4, "alpha": 1.0}, {"rank": 4, "targets": ["q_proj"]}):
+        with pytest.raises(ConfigError, match=r"starts from a LoRA adapter \(rank 4, alpha 32"):
+            PolicyGradient(PolicyGradientConfig(lora=lora), start)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_advantages_equal_the_formula(seed: int) -> None:
     """Mean 0, and units of the sample standard deviation."""

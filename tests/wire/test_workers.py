@@ -38,7 +38,7 @@ from rft_core.errors import (
 from rft_core.registry import Registry
 from rft_core.remote import convert
 from rft_core.remote.client import Recipe, WorkerClient
-from rft_core.remote.convert import json_to_text
+from rft_core.remote.convert import json_to_text, recipe_digest
 from rft_core.remote.handshake import PROTOCOL_RELEASE, WorkerKind, check_info
 from rft_test_plugin.make import RUN_ID, grade_unit, sample_unit, weight_ref
 
@@ -102,7 +102,7 @@ def recipe(kind: WorkerKind, base_dir: Path, **config: Any) -> Recipe:
         kind=kind,
         run_id=RUN_ID,
         config_json=json_to_text(config),
-        digest=REGISTRY.digest_of(kind, config),
+        digest=recipe_digest(REGISTRY.digest_of(kind, config), None, 0),
         base_dir=base_dir,
         model=None,
         seed=0,

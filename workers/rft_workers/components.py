@@ -24,7 +24,7 @@ from rft_core.specs import BuildContext
 log = logging.getLogger("rft_workers")
 
 Key = tuple[str, str]
-"""Run id and component digest."""
+"""Run id and component digest, which covers the model too: the stages of a run are told apart."""
 
 
 @dataclass(kw_only=True)
@@ -115,7 +115,8 @@ class Components:
     def _build(self, request: worker_pb2.ConfigureRequest, key: Key) -> Served:
         registry = self.find_registry()
         raw = _read_config(request.config_json)
-        digest = registry.digest_of(self.kind, raw)
+        model = convert.model_from_proto(request.model) if request.HasField("model") else None
+        digest = convert.recipe_digest(registry.digest_of(self.kind, raw), model, request.seed)
         owner = registry.describe(self.kind, str(raw["type"]))
         if digest != request.component_digest:
             raise WorkerRefusedError(
@@ -126,7 +127,7 @@ class Components:
         context = BuildContext(
             base_dir=Path(request.base_dir),
             seed=request.seed,
-            model=convert.model_from_proto(request.model) if request.HasField("model") else None,
+            model=model,
         )
         component: Any = registry.build(self.kind, raw, context)
         host: SamplerHost | GraderHost

@@ -109,12 +109,16 @@ class _Parser:
             raise self._unexpected("an operator or the end")
 
     def _chain(self, operators: tuple[str, ...], operand: Callable[[int], Node], depth: int) -> Node:
+        begin, names_before = self._start, len(self.names)
         first = operand(depth)
         rest: list[tuple[str, Node]] = []
         while self._kind == "symbol" and self._token in operators:
-            operator = self._token
+            operator, start, names = self._token, self._start, len(self.names)
             self._advance()
-            rest.append((operator, operand(depth)))
+            node = operand(depth)
+            if operator == "/" and len(self.names) == names and node({}) == 0:
+                raise self._error("it divides by zero", start)
+            rest.append((operator, node))
         if not rest:
             return first
 
@@ -124,15 +128,18 @@ class _Parser:
                 value = _apply(operator, _OPERATORS[operator], value, node(scores))
             return value
 
-        return evaluate
+        return self._constant_checked(evaluate, names_before, begin)
 
     def _power(self, depth: int) -> Node:
+        begin, names_before = self._start, len(self.names)
         base = self._atom(depth)
         if self._token != "^":
             return base
         self._advance()
         exponent = self.unary(depth + 1)
-        return lambda scores: _apply("^", _OPERATORS["^"], base(scores), exponent(scores))
+        return self._constant_checked(
+            lambda scores: _apply("^", _OPERATORS["^"], base(scores), exponent(scores)), names_before, begin
+        )
 
     def _atom(self, depth: int) -> Node:
         kind, token = self._kind, self._token
@@ -164,6 +171,7 @@ class _Parser:
                 f"formula '{self._shown()}': there is no function '{name}' (character {start + 1}){nearest(name, FUNCTIONS)}"
             )
         self._advance()
+        names_before = len(self.names)
         arguments = [self.expr(depth + 1)]
         while self._token == ",":
             self._advance()
@@ -175,7 +183,18 @@ class _Parser:
             raise ConfigError(
                 f"formula '{self._shown()}': {name} takes {takes}, not {len(arguments)} (character {start + 1})"
             )
-        return lambda scores: _apply(name, function, *(argument(scores) for argument in arguments))
+        return self._constant_checked(
+            lambda scores: _apply(name, function, *(argument(scores) for argument in arguments)), names_before, start
+        )
+
+    def _constant_checked(self, node: Node, names_before: int, start: int) -> Node:
+        """The node; ConfigError now if it reads no name and has no value, because it never will have one."""
+        if len(self.names) == names_before:
+            try:
+                node({})
+            except ArithmeticError as error:
+                raise self._error(f"it has no value: {error}", start) from None
+        return node
 
     def _close(self) -> None:
         if self._token != ")":
@@ -201,8 +220,9 @@ class _Parser:
         power = "; write ^ for powers" if self._token == "*" else ""
         return self._error(f"'{self._token}' stands where {wanted} should{power}")
 
-    def _error(self, why: str) -> ConfigError:
-        return ConfigError(f"formula '{self._shown()}': {why} (character {self._start + 1})")
+    def _error(self, why: str, start: int | None = None) -> ConfigError:
+        position = self._start if start is None else start
+        return ConfigError(f"formula '{self._shown()}': {why} (character {position + 1})")
 
     def _shown(self) -> str:
         return self.text if len(self.text) <= 200 else self.text[:200] + "…"

@@ -5,7 +5,9 @@ What a rollout's sub-grades make of the whole grade, the first that applies:
     any failed or timed out      the same failure, not trained on: a failed grader is not a zero
     any abstained                abstained
     the formula has no value     formula_parse_error, not trained on
-    any sample_invalid           sample_invalid, with the formula's value (that grade counts as its minimum)
+    any sample_invalid           sample_invalid, with the lowest value that the formula has when each such
+                                 grade counts as its minimum or as 1: whatever the formula does with a
+                                 score, a broken sample gains nothing by being broken
     otherwise                    score, with the formula's value
 
 `sub_rewards` holds the scores there are in each case. Source: https://platform.openai.com/docs/guides/graders#multigraders
@@ -13,7 +15,9 @@ What a rollout's sub-grades make of the whole grade, the first that applies:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 
 from rft_core.errors import BadReplyError, ConfigError
 from rft_core.protocols import Grader
@@ -21,6 +25,10 @@ from rft_core.specs import BuildContext
 from rft_core.types import Grade, Group, Outcome, TokenUsage
 from rft_graders.config import MultiConfig
 from rft_graders.formula import Formula, parse
+
+BEST = 1.0
+MAX_PRETENDED = 8
+"""Invalid grades that are tried both ways; 2 to this power evaluations are still nothing."""
 
 
 class MultiGrader:
@@ -50,12 +58,16 @@ class MultiGrader:
 
     def _combine(self, grades: Mapping[str, Grade]) -> Grade:
         scores = {key: grade.reward for key, grade in grades.items() if grade.reward is not None}
+        inner = {f"{key}/{name}": value for key, grade in grades.items() for name, value in grade.sub_rewards.items()}
         metrics = {f"{key}/{name}": value for key, grade in grades.items() for name, value in grade.metrics.items()}
         outcome, kind, message = self._worst(grades)
         reward = None
         if outcome in (Outcome.SCORE, Outcome.SAMPLE_INVALID):
             try:
                 reward = self._formula.evaluate(scores)
+                for pretended in _pretended(grades):
+                    with contextlib.suppress(ArithmeticError):
+                        reward = min(reward, self._formula.evaluate({**scores, **pretended}))
             except ArithmeticError as error:
                 outcome, kind = Outcome.GRADER_ERROR, "formula_parse_error"
                 message = f"the formula '{self._formula.text}' has no value: {error}"
@@ -64,7 +76,7 @@ class MultiGrader:
             reward=reward,
             error_kind=kind,
             message=message,
-            sub_rewards=scores,
+            sub_rewards={**scores, **inner},
             metrics=metrics,
             details={key: dict(grade.details) for key, grade in grades.items() if grade.details},
             usage=_spent([grade.usage for grade in grades.values()]),
@@ -77,6 +89,14 @@ class MultiGrader:
                 if grade.outcome in outcomes:
                     return grade.outcome, grade.error_kind, f"{key}: {grade.message or grade.outcome}"
         return Outcome.SCORE, None, None
+
+
+def _pretended(grades: Mapping[str, Grade]) -> Iterator[dict[str, float]]:
+    """Every way in which some of the invalid grades could have been the best score instead."""
+    invalid = [key for key, grade in grades.items() if grade.outcome is Outcome.SAMPLE_INVALID][:MAX_PRETENDED]
+    for count in range(1, len(invalid) + 1):
+        for keys in combinations(invalid, count):
+            yield dict.fromkeys(keys, BEST)
 
 
 def _spent(usages: Sequence[Mapping[str, TokenUsage]]) -> dict[str, TokenUsage]:

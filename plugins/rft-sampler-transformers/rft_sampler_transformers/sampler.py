@@ -52,6 +52,7 @@ class TransformersSampler:
         self._model = load_model(model)
         self._tokenizer = load_tokenizer(model.path)
         self._weights: WeightRef | None = None
+        self._kind: str | None = None
         shape = self._model.config.get_text_config()
         self._max_context = int(shape.max_position_embeddings)
         self._limits = Limits(
@@ -87,7 +88,14 @@ class TransformersSampler:
         )
 
     def load_policy(self, weights: WeightRef) -> None:
-        """Copy the weights into the live model. A sampler that serves adapters keeps its base as it is."""
+        """Copy the weights into the live model. A sampler serves whole weights or adapters over the base
+        that it was built with, never the one after the other: IntegrityError."""
+        if self._kind not in (None, weights.kind):
+            raise IntegrityError(
+                f"version {weights.number} is {weights.kind} weights, but this sampler has served {self._kind} ones; "
+                "build another sampler for it"
+            )
+        self._kind = weights.kind
         self._weights = None  # a load that fails half-way must not go on under the old name
         load = load_full if weights.kind == "full" else load_adapter
         load(self._model, Path(weights.path))

@@ -47,6 +47,29 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int, base_
         inject(model, config, trainable=True)
 
 
+def check_same_lora(model: PreTrainedModel, settings: LoraSettings | None) -> None:
+    """ConfigError unless `settings` describe the adapter that the model came with: a run goes on with an
+    adapter as it is, and cannot give it another shape."""
+    found: Any = model.peft_config["default"]
+    shape = f"rank {found.r}, alpha {found.lora_alpha:g}, dropout {found.lora_dropout:g}"
+    if settings is None:
+        raise ConfigError(
+            f"the run starts from a LoRA adapter ({shape}), but the optimizer trains all weights; "
+            "give it the same lora, or start from a model that `rft-engine export --merge` wrote",
+            where="optimizer.lora",
+        )
+    wanted = (settings.rank, settings.alpha, settings.dropout)
+    targets = settings.targets if isinstance(settings.targets, str) else set(settings.targets)
+    if wanted != (found.r, found.lora_alpha, found.lora_dropout) or (
+        targets != "all-linear" and targets != set(found.target_modules)
+    ):
+        raise ConfigError(
+            f"the run starts from a LoRA adapter ({shape}, targets {', '.join(sorted(found.target_modules))}), "
+            f"but other settings are asked for; make them agree, or start from a model that `rft-engine export --merge` wrote",
+            where="optimizer.lora",
+        )
+
+
 def inject(model: PreTrainedModel, config: Any, *, trainable: bool) -> None:
     """Inject the adapter `config` describes; its parameters are float32 and the only trainable ones."""
     import torch

@@ -25,7 +25,7 @@ from rft_torch import optimizer_state
 from rft_torch.batching import TokenRow
 from rft_torch.forward import MicroBatch, can_share_prefixes, pack, wanted_logits
 from rft_torch.logprobs import token_logprobs
-from rft_torch.lora import add_lora
+from rft_torch.lora import add_lora, check_same_lora
 from rft_torch.models import load_model
 from rft_torch.settings import TrainerConfig, learning_rate
 from rft_torch.weights import copy_side_files, load_adapter, load_full, publish_adapter, publish_full
@@ -57,7 +57,9 @@ class Trainer:
         self._published_dtype: torch.dtype = getattr(torch, ref.dtype)
         self._adapter = config.lora is not None or ref.adapter is not None
         self.model = load_model(ref if self._adapter else replace(ref, dtype="float32"), trainable=True)
-        if config.lora is not None and ref.adapter is None:
+        if ref.adapter is not None:
+            check_same_lora(self.model, config.lora)
+        elif config.lora is not None:
             add_lora(self.model, config.lora, seed=seed_of(context.seed, "train"), base_path=str(ref.path))
         self.device = next(self.model.parameters()).device
         self.bitwise = self.device.type == "cpu"
@@ -111,7 +113,8 @@ class Trainer:
     def autocast(self) -> AbstractContextManager[Any]:
         if self._published_dtype == torch.float32:
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=self._published_dtype)
+        # Without its cache of cast weights: within a step the weights change, by updates and for the reference.
+        return torch.autocast(self.device.type, dtype=self._published_dtype, cache_enabled=False)
 
     @contextmanager
     def reference(self) -> Iterator[None]:

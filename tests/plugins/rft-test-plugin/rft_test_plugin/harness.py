@@ -193,7 +193,7 @@ def fingerprint(run_dir: Path) -> dict[str, Any]:
 
 
 def audit(run_dir: Path, *, resampled: bool = False) -> None:
-    """Prove from the journal that each (step, row, sample) was trained on once, and that the files it
+    """Prove from the journal that each rollout (visit of a row, sample) was trained on once, and that the files it
     refers to are what it says. `resampled`: a step may have had to be sampled again."""
     from rft_core.storage import store
     from rft_core.storage.journal import Journal
@@ -202,7 +202,7 @@ def audit(run_dir: Path, *, resampled: bool = False) -> None:
     journal = Journal(run_dir / "journal")
     journal.close()
     files = RunDir(run_dir)
-    seen: set[tuple[int, str, int]] = set()
+    seen: set[tuple[int, int]] = set()
     updates = [r.step for r in journal.records if r.kind == "update"]
     assert updates == list(range(1, len(updates) + 1)), "every step has one update, in order"
     for kind in ("plan", "rollouts"):
@@ -217,6 +217,6 @@ def audit(run_dir: Path, *, resampled: bool = False) -> None:
         assert [g.group.item.index for g in groups] == plan.data["indices"]
         for graded in groups:
             for rollout in graded.group.rollouts:
-                address = (step, f"{rollout.ordinal}:{graded.group.item.key}", rollout.sample)
-                assert address not in seen, f"trained twice: {address}"
+                address = (rollout.ordinal, rollout.sample)  # an ordinal names one visit of one row in the whole run
+                assert address not in seen, f"trained twice: {address}, again in step {step}"
                 seen.add(address)
