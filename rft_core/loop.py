@@ -6,20 +6,17 @@ with the same result, by whoever resumes. Nothing here knows what a component is
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping, Sequence
-
 from rft_core import failpoints
 from rft_core.clock import StepClock
-from rft_core.errors import ConfigError, StopRequested, TooManyErrorsError
+from rft_core.errors import IntegrityError, StopRequested, TooManyErrorsError
 from rft_core.runs.collect import collect_step
 from rft_core.runs.evaluation import Evaluation, evaluate, line_of
 from rft_core.runs.recovery import recover, restore_metrics, train_batch, update_record
 from rft_core.runs.run import Run
 from rft_core.runs.step_metrics import step_line, time_line, tokens_of
+from rft_core.runs.validation_history import ValidationHistory
 from rft_core.storage import checkpoint
 from rft_core.storage.journal import Record
-from rft_core.types import GradedGroup, Outcome
 
 ERROR_WINDOW = 3
 """Steps over which the share of failed grades is taken."""
@@ -32,35 +29,39 @@ def train(run: Run) -> int:
     done = recover(run)
     restore_metrics(run, done)
     run.emit("run_started", run_dir=str(run.run_dir.path), run_id=run.run_id, total_steps=run.total_steps, step=done)
-    progress = Progress(run)
-    errors: deque[float] = deque(maxlen=ERROR_WINDOW)
+    history = ValidationHistory(run)
+    resumed_at = done
     try:
-        settle(run, done, progress)
-        while done < run.total_steps and not progress.stalled:
+        settle(run, done, history)
+        while done < run.total_steps and not history.stalled:
             run.check_stop()
-            groups = take_step(run, done + 1)
+            take_step(run, done + 1)
             done += 1
-            settle(run, done, progress)
-            errors.append(error_rate(groups))
-            stop_on_errors(run, errors)
+            settle(run, done, history)
+            if done - resumed_at >= ERROR_WINDOW:  # whoever resumes may have mended the grader
+                stop_on_errors(run, done)
+        stop_on_errors(run, done)
     except (StopRequested, TooManyErrorsError):
-        save(run, done, progress)
+        save(run, done, history)
         raise
-    if progress.stalled:
-        save(run, done, progress)
+    if history.stalled:
+        save(run, done, history)
     return done
 
 
-def settle(run: Run, step: int, progress: Progress) -> None:
+def settle(run: Run, step: int, history: ValidationHistory) -> None:
     """What is due after a step: validation, a checkpoint. Does nothing that was done before."""
+    config = run.config
     last = step == run.total_steps
-    if last or step % run.config.validation.eval_interval == 0:
-        progress.seen(validate(run, step))
-    if last or step % progress.checkpoint_interval == 0:
-        save(run, step, progress)
+    validated = last or step % config.validation.eval_interval == 0
+    if validated:
+        history.seen(validate(run, step))
+    among_best = validated and step in history.best_steps(config.checkpoints.keep_best)
+    if last or among_best or step % (config.checkpoints.interval or config.validation.eval_interval) == 0:
+        save(run, step, history)
 
 
-def take_step(run: Run, step: int) -> tuple[GradedGroup, ...]:
+def take_step(run: Run, step: int) -> None:
     """One round of sample, grade, update."""
     clock = StepClock()
     plan(run, step)
@@ -69,12 +70,12 @@ def take_step(run: Run, step: int) -> tuple[GradedGroup, ...]:
     run.phase("training")
     failpoints.hit("update.before")
     with clock.measure("train"):
-        report = run.optimizer.step(train_batch(run, step, groups))
+        report = run.optimizer.step(train_batch(run, step, groups, run.total_steps))
     failpoints.hit("update.after")
     run.policy_changed(report.policy)
     run.finish_storing()
     failpoints.hit("update.before_journal")
-    run.journal.append(update_record(step, report))
+    run.journal.append(update_record(step, report, run.total_steps))
     failpoints.hit("update.before_fsync")
     run.journal.commit()
     failpoints.hit("update.after_fsync")
@@ -82,20 +83,22 @@ def take_step(run: Run, step: int) -> tuple[GradedGroup, ...]:
     line = step_line(step, groups, report, run.sampled_tokens) | time_line(clock, groups, run.elapsed_s)
     run.run_dir.log_metrics(line)
     run.emit("step_finished", **line)
-    return groups
 
 
 def plan(run: Run, step: int) -> None:
-    """Journal which rows the step draws, unless an earlier process did."""
-    if run.journal.last("plan", step) is not None:
+    """Journal which rows the step draws, unless an earlier process did. IntegrityError if it drew others."""
+    draws = run.draws(step)
+    data = {"first_ordinal": draws[0].ordinal, "indices": [draw.index for draw in draws]}
+    planned = run.journal.last("plan", step)
+    if planned is not None:
+        if dict(planned.data) != data:
+            raise IntegrityError(
+                f"step {step} would draw other rows than the journal planned: the software changed; "
+                "go on where the run began, or start a new one with init_from"
+            )
         return
     failpoints.hit("plan.before_journal")
-    draws = run.draws(step)
-    run.journal.append(
-        Record(
-            kind="plan", step=step, data={"first_ordinal": draws[0].ordinal, "indices": [draw.index for draw in draws]}
-        )
-    )
+    run.journal.append(Record(kind="plan", step=step, data=data))
     failpoints.hit("plan.after_journal")
 
 
@@ -107,7 +110,7 @@ def validate(run: Run, step: int) -> Evaluation | None:
     return evaluation
 
 
-def save(run: Run, step: int, progress: Progress) -> None:
+def save(run: Run, step: int, history: ValidationHistory) -> None:
     """Write a checkpoint of `step` and drop those that are neither last nor among the best."""
     if step == 0:
         return
@@ -118,70 +121,21 @@ def save(run: Run, step: int, progress: Progress) -> None:
     if last is None or last.step != step:
         run.journal.append(Record(kind="checkpoint", step=step))
         run.journal.new_segment()
-    checkpoint.prune(run.run_dir, {step, *progress.best_steps(run.config.checkpoints.keep_best)})
+    checkpoint.prune(run.run_dir, {step, *history.best_steps(run.config.checkpoints.keep_best)})
     run.emit("checkpoint_saved", step=step, path=str(path))
 
 
-def error_rate(groups: Sequence[GradedGroup]) -> float:
-    """Share of the grades that failed: the grader's fault, not the sample's."""
-    grades = [grade for graded in groups for grade in graded.grades]
-    failed = sum(g.outcome in (Outcome.GRADER_ERROR, Outcome.TIMED_OUT) for g in grades)
-    return failed / len(grades) if grades else 0.0
-
-
-def stop_on_errors(run: Run, recent: deque[float]) -> None:
-    """TooManyErrorsError when too many grades of the last steps failed."""
+def stop_on_errors(run: Run, done: int) -> None:
+    """TooManyErrorsError when too many grades of the last steps failed: the grader's fault, not the sample's."""
+    last = [run.journal.last("rollouts", step) for step in range(max(1, done - ERROR_WINDOW + 1), done + 1)]
+    steps = [record.aside for record in last if record is not None and "grades" in record.aside]
+    grades = sum(counts["grades"] for counts in steps)
+    rate = sum(counts["failed_grades"] for counts in steps) / grades if grades else 0.0
     limit = run.config.grading.max_error_rate
-    rate = sum(recent) / len(recent) if recent else 0.0
-    if len(recent) == ERROR_WINDOW and rate > limit:
+    if rate > limit:
+        path = run.run_dir.path
+        more = " --set training.steps=…" if done == run.total_steps else ""
         raise TooManyErrorsError(
-            f"{rate:.0%} of the grades of the last {ERROR_WINDOW} steps failed, more than grading.max_error_rate = {limit:.0%}; "
-            f"read why with 'rft-engine samples {run.run_dir.path} --worst', mend the grader, "
-            f"then 'rft-engine resume {run.run_dir.path}'"
+            f"{rate:.0%} of the grades of the last {len(steps)} steps failed, more than grading.max_error_rate = {limit:.0%}; "
+            f"read why with 'rft-engine samples {path} --worst', mend the grader, then 'rft-engine resume {path}{more}'"
         )
-
-
-class Progress:
-    """What the validation says so far: which steps were best, and whether to go on."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.scores: dict[int, float] = {}
-        """Step → what improves: mean reward, or minus the loss."""
-        for record in run.journal.records:
-            if record.kind == "evaluation":
-                self._add(record.step, record.data.get("reward_mean"), record.data["metrics"])
-
-    @property
-    def checkpoint_interval(self) -> int:
-        return self.run.config.checkpoints.interval or self.run.config.validation.eval_interval
-
-    def seen(self, evaluation: Evaluation | None) -> None:
-        if evaluation is not None:
-            self._add(evaluation.step, evaluation.reward_mean, evaluation.metrics)
-
-    def _add(self, step: int, reward_mean: float | None, metrics: Mapping[str, float]) -> None:
-        stopping = self.run.config.validation.early_stopping
-        score = reward_mean
-        if score is None or (stopping is not None and stopping.metric == "loss"):
-            score = -metrics["loss"] if "loss" in metrics else None
-        if score is not None:
-            self.scores[step] = score
-        elif stopping is not None:
-            raise ConfigError(f"this run measures no validation {stopping.metric}", where="validation.early_stopping")
-
-    def best_steps(self, count: int) -> list[int]:
-        """The best `count` validated steps after the start, the best first; the earlier of equals."""
-        return sorted((s for s in self.scores if s > 0), key=lambda s: (-self.scores[s], s))[:count]
-
-    @property
-    def stalled(self) -> bool:
-        """Whether early stopping is asked for and the last evaluations brought nothing."""
-        stopping = self.run.config.validation.early_stopping
-        if stopping is None:
-            return False
-        best, since = float("-inf"), 0
-        for step in sorted(self.scores):
-            improved = self.scores[step] > best + stopping.min_delta
-            best, since = (self.scores[step], 0) if improved else (best, since + 1)
-        return since >= stopping.patience

@@ -138,7 +138,7 @@ def _check_text(text: str) -> None:
 
 
 def check_graded(unit: GradeUnit, reply: GradedUnit) -> GradedUnit:
-    """The reply of a grader worker, if it fits the unit; BadReplyError otherwise."""
+    """The reply of a grader worker, its grades settled, if it fits the unit; BadReplyError otherwise."""
     if reply.request_id != unit.request_id:
         raise BadReplyError(f"the grader answered unit {reply.request_id} when asked for {unit.request_id}")
     if len(reply.grades) != len(unit.groups):
@@ -148,7 +148,7 @@ def check_graded(unit: GradeUnit, reply: GradedUnit) -> GradedUnit:
             raise BadReplyError(
                 f"the grader answered {len(grades)} grades to {len(group.rollouts)} rollouts of group {group.ordinal}"
             )
-    return reply
+    return replace(reply, grades=tuple(settle_grades(grades, len(grades)) for grades in reply.grades))
 
 
 def settle_grades(answer: object, rollouts: int) -> tuple[Grade, ...]:

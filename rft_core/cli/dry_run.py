@@ -18,8 +18,8 @@ def dry_run(run_file: Path, overrides: Sequence[str]) -> int:
     """Print what would run and start the workers of the last stage. RftErrors say what would fail."""
     from rft_core.config.run_file import load_run_file
     from rft_core.registry import Registry
-    from rft_core.runs.assembly import check_components, open_sources, resolve_model
-    from rft_core.runs.evaluate_model import KINDS, pool_of
+    from rft_core.runs.assembly import check_components, open_sources, pool_of, resolve_model
+    from rft_core.runs.evaluate_model import KINDS
 
     parsed = load_run_file(run_file, overrides)
     registry = Registry.discover()

@@ -62,7 +62,7 @@ def read_samples(file: Path, order: str | None, count: int) -> list[dict[str, An
     """The first `count` rollouts of a file in an order; token ids stay in the file."""
     from rft_core.storage.store import read_table
 
-    table = read_table(file).select(COLUMNS)
+    table = read_table(file, COLUMNS)
     rewards = table.column("reward").to_pylist()
     picked = list(range(len(rewards)))
     if order == "worst":
@@ -81,7 +81,7 @@ def _sample(row: Mapping[str, Any]) -> dict[str, Any]:
         "sub_rewards": dict(row["sub_rewards"]),
         "metrics": dict(row["metrics"]),
         "details": json.loads(row["details"]) if row["details"] else {},
-        "usage": dict(row["usage"]),
+        "usage": dict(row["usage"] or ()),
     }
 
 

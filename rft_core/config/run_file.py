@@ -7,6 +7,7 @@ settings with the component's own config class.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -128,6 +129,12 @@ class RunConfig(Section):
             values = {**values, "model": {"type": "pretrained", **values["model"]}}
         return values
 
+    @model_validator(mode="after")
+    def _best_is_kept(self) -> RunConfig:
+        if self.result == "best" and self.checkpoints.keep_best == 0:
+            raise ValueError("result: best needs checkpoints.keep_best of at least 1")
+        return self
+
     @property
     def sampler_component(self) -> Component:
         """The sampler's own settings, without where it runs."""
@@ -182,7 +189,7 @@ def parse_yaml(text: str, source: str) -> Any:
     """YAML to plain values; ConfigError with line and column."""
     loader = _UniqueKeyLoader(text)
     try:
-        return loader.get_single_data()
+        return _plain(loader.get_single_data(), source, "")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -191,6 +198,24 @@ def parse_yaml(text: str, source: str) -> Any:
         raise ConfigError(f"{source}: not valid YAML: {error}") from None
     finally:
         loader.dispose()
+
+
+def _plain(value: Any, source: str, where: str) -> Any:
+    """The value, which must be one that JSON has too; ConfigError with its key otherwise."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise ConfigError(f"{source}: the key {key!r} is no text; put it in quotes", where=where or None)
+            _plain(inner, source, f"{where}.{key}" if where else key)
+    elif isinstance(value, list):
+        for position, inner in enumerate(value):
+            _plain(inner, source, f"{where}.{position}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{source}: {value} is not a finite number", where=where or None)
+    elif not isinstance(value, str | int | float | bool | None):
+        kind = type(value).__name__
+        raise ConfigError(f"{source}: a {kind} cannot be kept as it is; put it in quotes", where=where or None)
+    return value
 
 
 def load_run_file(path: Path, overrides: Sequence[str] = (), *, name: str | None = None) -> RunFile:
@@ -272,13 +297,17 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     last = parts[-1]
     if isinstance(target, list):
         target[_index(target, last, key)] = value
-    else:
+    elif isinstance(target, dict):
         target[last] = value
+    else:
+        raise ConfigError(f"'{last}' stands below a value, which has no keys", where=f"--set {key}")
 
 
 def _step_into(target: Any, part: str, key: str) -> Any:
     if isinstance(target, list):
         return target[_index(target, part, key)]
+    if not isinstance(target, dict):
+        raise ConfigError(f"'{part}' stands below a value, which has no keys", where=f"--set {key}")
     child = target.get(part)
     if child is None:
         child = target[part] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ from pydantic import BaseModel
 
 from rft_core.canonical import digest
 from rft_core.config.run_file import RunConfig
-from rft_core.errors import ConfigError, ModelError, RunDirError
+from rft_core.errors import ConfigError, ModelError, RunDirError, nearest
+from rft_core.pools.pool import Pool, open_pool
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
-from rft_core.runs.run import Sources
+from rft_core.remote.handshake import WorkerKind
+from rft_core.runs.hosted import HostedSource, Sources, materialize
 from rft_core.specs import BuildContext, GraderSpec
 from rft_core.storage.files import sha256_file
 from rft_core.storage.rundir import RunDir
@@ -108,14 +110,29 @@ def open_sources(registry: Registry, config: RunConfig, base_dir: Path) -> Sourc
         raw = getattr(config.data, split)
         if raw is None:
             return None
-        source: DataSource = registry.build("data_source", raw, context, where=f"data.{split}")
+        built = registry.build("data_source", raw, context, where=f"data.{split}")
+        source = HostedSource(built, str(raw["type"]))
         if len(source) == 0:
             raise ConfigError("this data source has no rows", where=f"data.{split}")
         return source
 
     train = open_one("train")
     assert train is not None
-    return Sources(train=train, validation=open_one("validation"), test=open_one("test"))
+    sources = Sources(train=train, validation=open_one("validation"), test=open_one("test"))
+    for source in (sources.validation, sources.test):
+        if source is not None and config.validation.cluster_by is not None:
+            _check_clusters(source, config.validation.cluster_by)
+    return sources
+
+
+def _check_clusters(source: DataSource, key: str) -> None:
+    """ConfigError unless every row says which cluster it is of: alone in a cluster it would count too much."""
+    for index in range(len(source)):
+        item = source.item(index)
+        if key not in item.row:
+            raise ConfigError(
+                f"the row {item.key} has no '{key}'{nearest(key, item.row)}", where="validation.cluster_by"
+            )
 
 
 def resolve_model(registry: Registry, config: RunConfig, base_dir: Path) -> ModelRef:
@@ -125,8 +142,34 @@ def resolve_model(registry: Registry, config: RunConfig, base_dir: Path) -> Mode
     )
     folder = cache_dir() / "models"
     folder.mkdir(parents=True, exist_ok=True)
-    ref: ModelRef = source.materialize(folder)
-    return ref
+    return materialize(source, str(config.model["type"]), folder)
+
+
+def pool_of(
+    kind: WorkerKind,
+    config: RunConfig,
+    *,
+    run_id: str,
+    base_dir: Path,
+    model: ModelRef,
+    log_dir: Path,
+    registry: Registry,
+    on_event: Callable[[str, dict[str, Any]], None] | None = None,
+) -> Pool:
+    """The pool of samplers or graders that a config asks for, not yet started."""
+    is_sampler = kind == "sampler"
+    return open_pool(
+        kind,
+        config.sampler_component if is_sampler else config.grader or {},
+        config.sampler_worker if is_sampler else config.grading.worker,
+        run_id=run_id,
+        base_dir=base_dir,
+        model=model if is_sampler else None,
+        seed=config.seed,
+        log_dir=log_dir,
+        on_event=on_event,
+        registry=registry,
+    )
 
 
 def start_model(init_from: str, base_dir: Path, base: ModelRef) -> ModelRef:

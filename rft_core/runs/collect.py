@@ -11,9 +11,9 @@ from rft_core import failpoints
 from rft_core.clock import StepClock
 from rft_core.errors import IntegrityError, StorageError
 from rft_core.pools.pool import Pool
-from rft_core.runs.planning import Draw, groups_of, items_of, sample_units
+from rft_core.runs.planning import Draw, groups_of, items_of, rollouts_digest, sample_units
 from rft_core.runs.run import Run
-from rft_core.runs.step_metrics import tokens_of
+from rft_core.runs.step_metrics import failed_grades, tokens_of
 from rft_core.seeds import Purpose
 from rft_core.storage import store
 from rft_core.storage.journal import Record
@@ -74,7 +74,8 @@ def record_groups(
     if earlier is not None and earlier.data["content_sha256"] == digest:
         return
     if earlier is not None:
-        if run.resamples_bitwise:
+        # A grade that failed, such as by a time-out, need not fail again.
+        if run.resamples_bitwise and not failed_grades(groups) and not earlier.aside.get("failed_grades"):
             raise IntegrityError(
                 f"sampling step {step} ({split}) again gave other rollouts than the journal recorded: the software, "
                 "the number of threads or the processor changed; go on where the run began, or start a new one"
@@ -86,7 +87,12 @@ def record_groups(
             kind=kind,
             step=step,
             data={**data, "content_sha256": digest},
-            aside={"file": path.name, "sampled_tokens": tokens_of(groups)},
+            aside={
+                "file": path.name,
+                "sampled_tokens": tokens_of(groups),
+                "grades": sum(len(graded.grades) for graded in groups),
+                "failed_grades": failed_grades(groups),
+            },
         )
     )
     failpoints.hit("rollouts.after_journal" if split == "train" else "evaluation.after_journal")
@@ -186,7 +192,7 @@ def sample_and_grade(crew: Crew, drawing: Drawing, clock: StepClock) -> tuple[Gr
 
 def _grade_unit(crew: Crew, unit: SampleUnit, groups: tuple[Group, ...]) -> GradeUnit:
     return GradeUnit(
-        request_id=f"grade-{unit.request_id}",
+        request_id=f"grade-{unit.request_id[:16]}-{rollouts_digest(groups)}",
         run_id=crew.run_id,
         groups=groups,
         timeout_s=crew.grade_timeout_s,

@@ -21,18 +21,18 @@ from rft_core.clock import StepClock
 from rft_core.config.errors import config_error
 from rft_core.config.run_file import RunConfig, parse_yaml
 from rft_core.errors import ConfigError, ModelError, RunDirError
-from rft_core.pools.pool import Pool, open_pool
+from rft_core.pools.pool import Pool
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
-from rft_core.runs.assembly import resolve_model, run_model
+from rft_core.runs.assembly import pool_of, resolve_model, run_model
 from rft_core.runs.collect import Crew, Drawing, sample_and_grade
 from rft_core.runs.evaluation import Evaluation, compare, report_of, summarise
 from rft_core.runs.planning import draws_of_split, items_of
+from rft_core.runs.run import weight_ref
 from rft_core.specs import BuildContext
 from rft_core.storage import checkpoint
 from rft_core.storage.rundir import RunDir
 from rft_core.types import Item, ModelRef, SamplingParams, WeightRef
-from rft_core.weights import ADAPTER_FILE, digest_of
 
 KINDS: tuple[Literal["sampler", "grader"], ...] = ("sampler", "grader")
 SPLIT = "evaluation"
@@ -85,7 +85,7 @@ def evaluate_model(
     with _crew(target, registry, phase) as crew:
 
         def evaluate(folder: Path, number: int) -> Evaluation:
-            policy = _weight_ref(crew.run_id, folder, number)
+            policy = weight_ref(folder, run_id=crew.run_id, lineage=SPLIT, number=number)
             phase("loading weights")
             crew.samplers.load_policy(policy)
             return _evaluate(crew, target.config, draws, items, policy, sampling, count)
@@ -160,33 +160,6 @@ def _crew(target: Target, registry: Registry, phase: Callable[[str], None]) -> I
         )
 
 
-def pool_of(
-    kind: Literal["sampler", "grader"],
-    config: RunConfig,
-    *,
-    run_id: str,
-    base_dir: Path,
-    model: ModelRef,
-    log_dir: Path,
-    registry: Registry,
-    on_event: Callable[[str, dict[str, Any]], None] | None = None,
-) -> Pool:
-    """The pool of samplers or graders that a config asks for, not yet started."""
-    is_sampler = kind == "sampler"
-    return open_pool(
-        kind,
-        config.sampler_component if is_sampler else config.grader or {},
-        config.sampler_worker if is_sampler else config.grading.worker,
-        run_id=run_id,
-        base_dir=base_dir,
-        model=model if is_sampler else None,
-        seed=config.seed,
-        log_dir=log_dir,
-        on_event=on_event,
-        registry=registry,
-    )
-
-
 def sampling_of(config: RunConfig, **changed: float | None) -> SamplingParams:
     """How the run draws its validation completions, but for what is `changed`. ConfigError for bad values."""
     own = {"temperature": config.validation.temperature, "max_tokens": config.validation.max_tokens}
@@ -195,17 +168,6 @@ def sampling_of(config: RunConfig, **changed: float | None) -> SamplingParams:
         return SamplingParams.model_validate({**config.sampling.model_dump(), **values})
     except ValidationError as error:
         raise config_error(error, SamplingParams, "") from None
-
-
-def _weight_ref(run_id: str, folder: Path, number: int) -> WeightRef:
-    return WeightRef(
-        run_id=run_id,
-        lineage=SPLIT,
-        number=number,
-        digest=digest_of(folder),
-        kind="adapter" if (folder / ADAPTER_FILE).exists() else "full",
-        path=str(folder.resolve()),
-    )
 
 
 def target_of(path: str, registry: Registry, *, checkpoint_name: str, grader: Mapping[str, Any] | None) -> Target:
@@ -270,6 +232,7 @@ def _policy_of_run(run_dir: RunDir, name: str) -> tuple[Path, int]:
         raise ConfigError(f"a checkpoint is last, best or the number of a step, not '{name}'")
     if step not in steps:
         raise RunDirError(f"{run_dir.path} keeps no checkpoint of step {step}; {choices}")
+    checkpoint.verify(run_dir, step)
     return run_dir.checkpoint(step) / "optimizer" / "policy", step
 
 

@@ -15,7 +15,7 @@ from rft_core.runs.run import Run
 from rft_core.runs.step_metrics import tokens_of
 from rft_core.stats import Interval, mean_interval, paired_p_value
 from rft_core.storage.journal import Record
-from rft_core.types import GradedGroup, WeightRef
+from rft_core.types import GradedGroup, Outcome, WeightRef
 
 Split = Literal["validation", "test"]
 
@@ -133,13 +133,14 @@ def summarise(
     for graded in groups:
         row = graded.group.item.index
         if cluster_by is not None:
-            clusters[row] = str(graded.group.item.row.get(cluster_by, f"row {row}"))
+            clusters[row] = str(graded.group.item.row[cluster_by])
         for rollout, grade in zip(graded.group.rollouts, graded.grades, strict=True):
             rollouts += 1
             truncated += rollout.finish_reason == "length"
             tokens += rollout.completion_tokens
-            if grade.reward is None:
+            if grade.outcome is not Outcome.SCORE:
                 errors[grade.outcome.value] += 1
+            if grade.reward is None:
                 continue
             rewards[row].append(grade.reward)
             for name, value in grade.sub_rewards.items():
@@ -159,7 +160,7 @@ def summarise(
 
 def line_of(evaluation: Evaluation) -> dict[str, Any]:
     """The evaluation as flat values for metrics.jsonl and observers."""
-    values: dict[str, Any] = {"step": evaluation.step, "split": evaluation.split, **evaluation.metrics}
+    values: dict[str, Any] = {**evaluation.metrics, "step": evaluation.step, "split": evaluation.split}
     if evaluation.reward_mean is not None:
         values |= {
             "reward_mean": evaluation.reward_mean,
@@ -168,7 +169,7 @@ def line_of(evaluation: Evaluation) -> dict[str, Any]:
             "rows": len(evaluation.rewards),
         }
         for name, rows in evaluation.sub_rewards.items():
-            values[f"{name}_mean"] = sum(rows.values()) / len(rows)
+            values[f"grader/{name}_mean"] = sum(rows.values()) / len(rows)
     return values | {f"errors_{kind}": count for kind, count in evaluation.errors.items()}
 
 

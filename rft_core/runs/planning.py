@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rft_core.canonical import digest
+from rft_core.canonical import canonical_json, digest
 from rft_core.protocols import DataSource
 from rft_core.seeds import Purpose, epoch_order, seed_of
 from rft_core.types import Group, Item, Prompt, Rollout, SampleUnit, SamplingParams, WeightRef
@@ -69,12 +71,22 @@ def sample_units(
             )
             for draw, item in zip(draws[start:stop], items[start:stop], strict=True)
         )
-        address: list[Any] = [run_id, purpose, policy.digest, policy.number, sampling.model_dump(mode="json")]
-        address += [[p.ordinal, p.seeds] for p in prompts]
+        address: list[Any] = [run_id, purpose, policy.lineage, policy.digest, policy.number]
+        address += [sampling.model_dump(mode="json"), [[p.ordinal, p.seeds, p.messages, p.tools] for p in prompts]]
         units.append(
             SampleUnit(request_id=digest(address), run_id=run_id, policy=policy, prompts=prompts, sampling=sampling)
         )
     return units
+
+
+def rollouts_digest(groups: Sequence[Group]) -> str:
+    """Names what is to be graded: the items and every token and text of their rollouts."""
+    hasher = hashlib.sha256()
+    for group in groups:
+        hasher.update(canonical_json([group.ordinal, group.item.key, [r.text for r in group.rollouts]]))
+        for rollout in group.rollouts:
+            hasher.update(array("q", rollout.completion_ids))
+    return hasher.hexdigest()[:32]
 
 
 def groups_of(unit: SampleUnit, items: Sequence[Item], rollouts: Sequence[tuple[Rollout, ...]]) -> tuple[Group, ...]:

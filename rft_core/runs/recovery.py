@@ -17,9 +17,11 @@ from rft_core.runs.evaluation import evaluate
 from rft_core.runs.planning import items_of
 from rft_core.runs.run import Run
 from rft_core.runs.step_metrics import step_line
+from rft_core.runs.versions import versions
 from rft_core.storage import checkpoint
 from rft_core.storage.journal import Record
-from rft_core.types import GradedGroup, TrainBatch, TrainReport
+from rft_core.types import GradedGroup, ModelRef, TrainBatch, TrainReport
+from rft_core.weights import digest_of
 
 
 def recover(run: Run) -> int:
@@ -52,21 +54,22 @@ def recover(run: Run) -> int:
     return last.step
 
 
-def train_batch(run: Run, step: int, groups: Sequence[GradedGroup]) -> TrainBatch:
+def train_batch(run: Run, step: int, groups: Sequence[GradedGroup], total_steps: int) -> TrainBatch:
     """What the optimizer gets for a step: groups, or the items where it needs labels."""
     items = items_of(run.draws(step), run.sources.train) if run.optimizer.needs == "labels" else ()
-    return TrainBatch(step=step, total_steps=run.total_steps, groups=tuple(groups), items=items)
+    return TrainBatch(step=step, total_steps=total_steps, groups=tuple(groups), items=items)
 
 
-def update_record(step: int, report: TrainReport) -> Record:
-    """What the journal holds of an update: everything the optimizer reported."""
+def update_record(step: int, report: TrainReport, total_steps: int) -> Record:
+    """What the journal holds of an update: everything the optimizer reported, and how long the run was to
+    be, which a schedule follows and an extension changes."""
     data: Mapping[str, object] = {
         "policy": report.policy,
         "metrics": dict(report.metrics),
         "trained_tokens": report.trained_tokens,
         "dropped": dict(report.dropped),
     }
-    return Record(kind="update", step=step, data=data)
+    return Record(kind="update", step=step, data=data, aside={"total_steps": total_steps})
 
 
 def restore_metrics(run: Run, done: int) -> None:
@@ -114,9 +117,10 @@ def _replay(run: Run, start: int, step: int) -> None:
     assert expected is not None
     # What a power cut tore is sampled again, under the weights it was sampled with, and must be the same.
     groups = collect_step(run, step, StepClock()) if run.optimizer.needs == "rollouts" else ()
-    report = run.optimizer.step(train_batch(run, step, groups))
+    total_steps = int(expected.aside.get("total_steps", run.total_steps))
+    report = run.optimizer.step(train_batch(run, step, groups, total_steps))
     run.finish_storing()
-    if update_record(step, report).data != expected.data:
+    if update_record(step, report, total_steps).data != expected.data:
         if run.optimizer.bitwise and not _resampled(run, start, step):
             raise IntegrityError(
                 f"training step {step} again gave another update than the journal recorded: the software, the number "
@@ -145,20 +149,44 @@ def _policy_at(run: Run, step: int) -> int:
 
 
 def _check_same_run(run: Run) -> None:
-    """Journal what the run is, or make sure that it is still the same."""
+    """Journal what the run is, or make sure that it is still the same.
+
+    Data and model are the run: IntegrityError when they changed. Of what surrounds them, such as the
+    software, a change is noted in events.jsonl; where it changes bits, the replay of a step tells."""
     data = {
         "seed": run.config.seed,
         "data": {
             split: None if (source := run.sources.of(split)) is None else source.fingerprint()
             for split in ("train", "validation", "test")
         },
+        "model": _model_digest(run.model),
+    }
+    around = {
+        "versions": dict(versions()),
+        "grader": run.grader_version,
+        "sampler": None if run.samplers is None else run.samplers.info.fingerprint,
     }
     first = run.journal.last("run")
     if first is None:
-        run.journal.append(Record(kind="run", step=0, data=data, aside={"run_id": run.run_id}))
+        aside = {"run_id": run.run_id, "initial_policy": run.policy.digest if run.policy is not None else None}
+        run.journal.append(Record(kind="run", step=0, data=data, aside={**aside, **around}))
         run.journal.commit()
-    elif dict(first.data) != data:
-        raise IntegrityError(
-            f"the data of the run in {run.run_dir.path} changed since it began; restore the files, "
-            "or start a new run with init_from"
-        )
+        return
+    for key, value in data.items():
+        if first.data.get(key) != value:
+            raise IntegrityError(
+                f"the {key} of the run in {run.run_dir.path} changed since it began; restore the files, "
+                "or start a new run with init_from"
+            )
+    changed = {
+        key: {"was": first.aside.get(key), "is": value}
+        for key, value in around.items()
+        if first.aside.get(key) != value
+    }
+    if changed:
+        run.run_dir.log_event("run_changed", **changed)
+
+
+def _model_digest(model: ModelRef) -> list[str]:
+    """Digests of the weights that the run starts from: the base, and the adapter over it."""
+    return [digest_of(folder) for folder in (model.path, model.adapter) if folder is not None]

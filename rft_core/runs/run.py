@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 import structlog
@@ -18,38 +20,29 @@ from rft_core import failpoints
 from rft_core.clock import StepClock
 from rft_core.config.run_file import RunConfig
 from rft_core.errors import StopRequested
-from rft_core.pools.pool import Pool, open_pool
-from rft_core.protocols import DataSource, Observer, Optimizer
+from rft_core.pools.pool import Pool
+from rft_core.protocols import Observer
 from rft_core.registry import Registry
+from rft_core.runs.assembly import pool_of
+from rft_core.runs.hosted import HostedOptimizer, Sources
 from rft_core.runs.planning import Draw, draws_of_step
 from rft_core.specs import BuildContext
+from rft_core.storage.files import storage
 from rft_core.storage.journal import Journal
 from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef, SamplingParams, WeightRef
-from rft_core.weights import digest_of
+from rft_core.weights import ADAPTER_FILE, digest_of
 
 log = structlog.get_logger(__name__)
 
 Listener = Callable[[str, Mapping[str, Any]], None]
+START_POLL_S = 0.25
 LIFECYCLE = {"run_started", "step_finished", "evaluation_finished", "checkpoint_saved", "run_finished", "run_failed"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sources:
-    """The data of a run."""
-
-    train: DataSource
-    validation: DataSource | None = None
-    test: DataSource | None = None
-
-    def of(self, split: str) -> DataSource | None:
-        source: DataSource | None = getattr(self, split)
-        return source
 
 
 @dataclass(kw_only=True)
 class Run:
-    """One stage in work. Made by `open_run`, used by the loop."""
+    """One stage in work. Made by `Stage.run`, used by the loop."""
 
     run_id: str
     lineage: str
@@ -64,9 +57,11 @@ class Run:
     stop: threading.Event
     grades_repeat: bool = True
     """Whether the grader gives the same rollout the same grade each time."""
+    grader_version: str | None = None
+    """Digest of all that decides a grade, code included."""
     listeners: list[Listener] = field(default_factory=list)
     observers: list[tuple[str, Observer]] = field(default_factory=list)
-    optimizer: Optimizer = field(init=False)
+    optimizer: HostedOptimizer = field(init=False)
     samplers: Pool | None = None
     graders: Pool | None = None
     policy: WeightRef | None = None
@@ -162,7 +157,7 @@ class Run:
             failpoints.hit("publish.before")
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            with clock.measure("publish") if clock is not None else contextlib.nullcontext():
+            with storage("publish weights", folder), clock.measure("publish") if clock else contextlib.nullcontext():
                 published = self.optimizer.publish(folder, run_id=self.run_id, lineage=self.lineage)
             failpoints.hit("publish.written")
             self.serve(published, clock)
@@ -180,12 +175,12 @@ class Run:
         failpoints.hit("publish.loaded")
 
     def initial_policy(self) -> WeightRef:
-        """The version before the first update, which stays on disk for comparison."""
+        """The version before the first update, which stays on disk for comparison, by the digest that the
+        journal gives it."""
         folder = self.run_dir.weights / "v000000"
-        kind: Literal["full", "adapter"] = "adapter" if (folder / "adapter_model.safetensors").exists() else "full"
-        return WeightRef(
-            run_id=self.run_id, lineage=self.lineage, number=0, digest=digest_of(folder), kind=kind, path=str(folder)
-        )
+        record = self.journal.last("run")
+        digest = record.aside.get("initial_policy") if record is not None else None
+        return weight_ref(folder, run_id=self.run_id, lineage=self.lineage, number=0, digest=digest)
 
     def policy_changed(self, number: int) -> None:
         """Called after each update: what the samplers serve is old now."""
@@ -196,6 +191,18 @@ class Run:
         for folder in self.run_dir.weights.iterdir():
             if folder.name not in ("v000000", f"v{keep:06d}"):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def weight_ref(folder: Path, *, run_id: str, lineage: str, number: int, digest: str | None = None) -> WeightRef:
+    """The policy version whose files lie in `folder`; whoever loads it checks them against `digest`."""
+    return WeightRef(
+        run_id=run_id,
+        lineage=lineage,
+        number=number,
+        digest=digest or digest_of(folder),
+        kind="adapter" if (folder / ADAPTER_FILE).exists() else "full",
+        path=str(folder.resolve()),
+    )
 
 
 @contextlib.contextmanager
@@ -211,35 +218,71 @@ def working(run: Run, *, needs_sampler: bool) -> Iterator[Run]:
     )
     with contextlib.ExitStack() as stack:
         stack.callback(run._writer.shutdown)
-        for number, raw in enumerate(run.config.observers):
-            observer = run.registry.build("observer", raw, context, where=f"observers.{number}")
-            run.observers.append((str(raw["type"]), observer))
-            stack.callback(observer.close)
-        starting = []
-        executor = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="start"))
-        if needs_sampler:
-            run.samplers, run.graders = _pool(run, "sampler"), _pool(run, "grader")
-            for pool in (run.samplers, run.graders):
-                stack.callback(pool.close)
-            starting = [executor.submit(run.samplers.start), executor.submit(run.graders.start)]
-        run.optimizer = run.registry.build("optimizer", run.config.optimizer, context, where="optimizer")
-        stack.callback(run.optimizer.close)
-        for future in starting:
-            future.result()
+        with _stopped_by_signals(run):
+            _start(run, stack, context, needs_sampler)
         failpoints.hit("pools.started")
         yield run
 
 
+def _start(run: Run, stack: contextlib.ExitStack, context: BuildContext, needs_sampler: bool) -> None:
+    for number, raw in enumerate(run.config.observers):
+        observer = run.registry.build("observer", raw, context, where=f"observers.{number}")
+        run.observers.append((str(raw["type"]), observer))
+        stack.callback(_close_observer, str(raw["type"]), observer)
+    starting = []
+    executor = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="start"))
+    if needs_sampler:
+        run.samplers, run.graders = _pool(run, "sampler"), _pool(run, "grader")
+        for pool in (run.samplers, run.graders):
+            stack.callback(pool.close)
+        starting = [executor.submit(run.samplers.start), executor.submit(run.graders.start)]
+    optimizer = run.registry.build("optimizer", run.config.optimizer, context, where="optimizer")
+    run.optimizer = HostedOptimizer(optimizer, str(run.config.optimizer["type"]))
+    stack.callback(run.optimizer.close)
+    for future in starting:
+        while not future.done():
+            run.check_signal()
+            wait([future], timeout=START_POLL_S)
+        future.result()
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(run: Run) -> Iterator[None]:
+    """Nothing is lost before the first step, so a polite stop need not wait until a model is loaded: the
+    signal handlers that are installed are told, then StopRequested is raised where the main thread is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        before[signal.Signals(number)](number, frame)
+        run.check_signal()
+
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: earlier for number, earlier in found.items() if callable(earlier)}
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def _close_observer(name: str, observer: Observer) -> None:
+    try:
+        observer.close()
+    except Exception as error:  # noqa: BLE001 the boundary: an observer never stops a run
+        log.warning("observer_failed", observer=name, error=f"{type(error).__name__}: {error}")
+
+
 def _pool(run: Run, kind: Literal["sampler", "grader"]) -> Pool:
-    config = run.config
-    return open_pool(
+    return pool_of(
         kind,
-        config.sampler_component if kind == "sampler" else config.grader or {},
-        config.sampler_worker if kind == "sampler" else config.grading.worker,
+        run.config,
         run_id=run.run_id,
         base_dir=run.base_dir,
-        model=run.model if kind == "sampler" else None,
-        seed=config.seed,
+        model=run.model,
         log_dir=run.run_dir.logs,
         on_event=lambda event, values: run.run_dir.log_event(event, **values),
         registry=run.registry,

@@ -12,16 +12,21 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from rft_core.canonical import digest
 from rft_core.config.run_file import RunConfig
+from rft_core.errors import StorageError
 from rft_core.registry import Registry
 from rft_core.runs.assembly import cache_dir, grader_version
-from rft_core.runs.run import Sources
-from rft_core.runs.summary import versions
+from rft_core.runs.hosted import Sources
+from rft_core.runs.versions import versions
 from rft_core.storage.files import sha256_file, storage, write_json
 from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef
 from rft_core.weights import digest_of
+
+log = structlog.get_logger(__name__)
 
 IGNORED = {"name", "runs_dir", "cache", "observers", "budget"}
 
@@ -68,19 +73,24 @@ def take(key: str, run_dir: RunDir) -> dict[str, Any] | None:
 
 
 def keep(key: str, run_dir: RunDir) -> None:
-    """Keep a finished stage's result. Does nothing when it is kept already, or was stopped."""
+    """Keep a finished stage's result. Does nothing when it is kept already, or was stopped. A cache that
+    cannot be written is no reason to fail a run that succeeded."""
     summary = run_dir.read_summary()
     stages = cache_dir() / "stages"
     if summary is None or summary.get("status") != "succeeded" or (stages / key).exists():
         return
-    with storage("keep a stage", stages):
-        stages.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".stage-", dir=stages))
-        try:
-            shutil.copytree(run_dir.final, temporary / "final")
-            write_json(temporary / "summary.json", summary)
-            temporary.rename(stages / key)
-        except FileExistsError:
-            pass
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        with storage("keep a stage", stages):
+            stages.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=".stage-", dir=stages))
+            try:
+                shutil.copytree(run_dir.final, temporary / "final")
+                write_json(temporary / "summary.json", summary)
+                temporary.rename(stages / key)
+            except OSError:
+                if not (stages / key).exists():  # another run has kept the same result meanwhile
+                    raise
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    except StorageError as error:
+        log.warning("stage_not_cached", error=str(error))

@@ -18,6 +18,7 @@ from rft_core.registry import Registry
 from rft_core.runs import stage_cache
 from rft_core.runs.assembly import (
     check_components,
+    grader_version,
     is_deterministic,
     model_of,
     open_sources,
@@ -25,7 +26,8 @@ from rft_core.runs.assembly import (
     start_model,
 )
 from rft_core.runs.run import Listener, Run, working
-from rft_core.runs.summary import finish, versions
+from rft_core.runs.summary import finish
+from rft_core.runs.versions import versions
 from rft_core.storage.files import write_json
 from rft_core.storage.journal import Journal
 from rft_core.storage.rundir import RunDir
@@ -38,6 +40,7 @@ EXTENDABLE = (
     "budget",
     "observers",
     "checkpoints",
+    "result",
     "grading.max_error_rate",
     "grading.timeout_s",
     "grading.worker",
@@ -82,8 +85,9 @@ def resume(path: Path, overrides: Sequence[str], setting: Setting) -> dict[str, 
         for name, stage in run_file.stages:
             check_components(setting.registry, stage, where="" if len(run_file.stages) == 1 else f"stage {name}")
         if overrides:
+            _check_finished_stages(run_file, root)
+            root.summary.unlink(missing_ok=True)  # first, or a kill between the two would leave an ended run
             write_json(root.config, {**config, "run_file": raw})
-            root.summary.unlink(missing_ok=True)
         return _run_stages(run_file, root, setting)
     finally:
         root.unlock()
@@ -124,6 +128,21 @@ def _check_extendable(override: str) -> None:
             f"'{key}' cannot change in a run that has begun; these can: {', '.join(EXTENDABLE)}. "
             "For anything else start a new run with init_from"
         )
+
+
+def _check_finished_stages(run_file: RunFile, root: RunDir) -> None:
+    """ConfigError for another length of a stage that has ended: the stages after it began from its weights."""
+    for number, (name, config) in enumerate(run_file.stages[:-1]):
+        where = RunDir(stage_dir(root, run_file, number))
+        if (where.read_summary() or {}).get("status") == "succeeded":
+            was, now = where.read_config()["resolved"], config.model_dump(mode="json")
+            if any(was[s] != now[s] for s in ("training",)) or (
+                was["validation"]["early_stopping"] != now["validation"]["early_stopping"]
+            ):
+                raise ConfigError(
+                    f"the stage '{name}' has ended, and its length cannot change any more; "
+                    f"to extend the last stage alone write --set stages.{run_file.stages[-1][0]}.training.steps=…"
+                )
 
 
 def _run_stages(run_file: RunFile, root: RunDir, setting: Setting) -> dict[str, Any]:
@@ -200,7 +219,7 @@ class Stage:
                 return cached
         lines = list(self.run_dir.read_lines(self.run_dir.metrics))
         run = Run(
-            run_id=self.run_dir.read_config()["run_id"],
+            run_id=f"{self.run_dir.read_config()['run_id']}-{self.name}",
             lineage=self.name,
             config=config,
             base_dir=self.base_dir,
@@ -211,9 +230,16 @@ class Stage:
             journal=Journal(self.run_dir.journal),
             stop=self.setting.stop,
             grades_repeat=config.grader is None or is_deterministic(registry, config.grader),
+            grader_version=None if config.grader is None else grader_version(registry, config.grader, self.base_dir),
             listeners=list(self.setting.listeners),
             earlier_s=lines[-1]["elapsed_s"] if lines else 0.0,
         )
+        last = run.journal.last("update")
+        if last is not None and last.step > run.total_steps:
+            run.journal.close()
+            raise ConfigError(
+                f"{last.step} steps are done, so the run cannot end at {run.total_steps}", where="training.steps"
+            )
         summary = _work(run)
         if key is not None:
             stage_cache.keep(key, self.run_dir)
@@ -248,8 +274,8 @@ def _work(run: Run) -> dict[str, Any]:
             return finish(run, train(run))
     except StopRequested as stop:
         return _stopped(run, "stopped", str(stop))
-    except (RftError, KeyboardInterrupt) as error:
-        _stopped(run, "failed", str(error))
+    except (Exception, KeyboardInterrupt) as error:
+        _stopped(run, "failed", str(error) if isinstance(error, RftError) else f"{type(error).__name__}: {error}")
         run.emit("run_failed", error=str(error), run_dir=str(run.run_dir.path))
         raise
     finally:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from rft_core.clock import StepClock
-from rft_core.types import GradedGroup, TrainReport
+from rft_core.types import Grade, GradedGroup, Outcome, TrainReport
+
+FAILED = frozenset({Outcome.GRADER_ERROR, Outcome.TIMED_OUT})
 
 
 def tokens_of(groups: Sequence[GradedGroup]) -> int:
@@ -15,10 +17,15 @@ def tokens_of(groups: Sequence[GradedGroup]) -> int:
     return sum(rollout.completion_tokens for graded in groups for rollout in graded.group.rollouts)
 
 
+def failed_grades(groups: Sequence[GradedGroup]) -> int:
+    """Grades that failed: the grader's fault, not the sample's."""
+    return sum(grade.outcome in FAILED for graded in groups for grade in graded.grades)
+
+
 def step_line(step: int, groups: Sequence[GradedGroup], report: TrainReport, sampled_total: int) -> dict[str, Any]:
     """What came of a step, as flat JSON values: rewards over the rollouts that have one, counts over all.
     Follows from the journal and the rollout store, so that a line can be made again."""
-    line: dict[str, Any] = {"step": step, **report.metrics}
+    line: dict[str, Any] = {**report.metrics, "step": step}
     grades = [grade for graded in groups for grade in graded.grades]
     rollouts = [rollout for graded in groups for rollout in graded.group.rollouts]
     rewards = [grade.reward for grade in grades if grade.reward is not None]
@@ -36,15 +43,23 @@ def step_line(step: int, groups: Sequence[GradedGroup], report: TrainReport, sam
         for name, value in (*grade.sub_rewards.items(), *grade.metrics.items()):
             sums[name].append(value)
     line |= {f"grader/{name}_mean": sum(values) / len(values) for name, values in sums.items()}
-    outcomes = Counter(grade.outcome.value for grade in grades if grade.reward is None)
-    kinds = Counter(grade.error_kind for grade in grades if grade.error_kind is not None)
-    line |= {f"outcome/{name}": count for name, count in outcomes.items()}
-    line |= {f"error/{name}": count for name, count in kinds.items()}
+    line |= {f"outcome/{name}": count for name, count in outcomes_of(grades).items()}
+    line |= {f"error/{name}": count for name, count in _kinds(grades, FAILED).items()}
+    line |= {f"invalid/{name}": count for name, count in _kinds(grades, {Outcome.SAMPLE_INVALID}).items()}
     return line | {
         "trained_tokens": report.trained_tokens,
         "dropped": dict(report.dropped),
         "sampled_tokens_total": sampled_total,
     }
+
+
+def outcomes_of(grades: Sequence[Grade]) -> Counter[str]:
+    """How many grades were no plain score, by outcome."""
+    return Counter(grade.outcome.value for grade in grades if grade.outcome is not Outcome.SCORE)
+
+
+def _kinds(grades: Sequence[Grade], outcomes: Container[Outcome]) -> Counter[str]:
+    return Counter(grade.error_kind or "unnamed" for grade in grades if grade.outcome in outcomes)
 
 
 def time_line(clock: StepClock, groups: Sequence[GradedGroup], elapsed_s: float) -> dict[str, Any]:

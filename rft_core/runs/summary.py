@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import shutil
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rft_core import failpoints
-from rft_core.loop import Progress
 from rft_core.runs.evaluation import Evaluation, compare, evaluate, evaluate_test, report_of
 from rft_core.runs.model_card import model_card
-from rft_core.runs.run import Run
+from rft_core.runs.run import Run, weight_ref
+from rft_core.runs.validation_history import ValidationHistory
+from rft_core.runs.versions import versions
 from rft_core.storage import checkpoint
-from rft_core.storage.files import fsync_folder, storage, write_bytes
+from rft_core.storage.files import fsync_folder, fsync_tree, storage, write_bytes
 from rft_core.types import WeightRef
-from rft_core.weights import ADAPTER_FILE, digest_of
-
-VERSIONED = (
-    "rft-engine",
-    "rft-workers",
-    "rft-protos",
-    "torch",
-    "transformers",
-    "peft",
-    "numpy",
-    "pyarrow",
-    "grpcio",
-    "protobuf",
-)
+from rft_core.weights import digest_of
 
 
 def finish(run: Run, done: int) -> dict[str, Any]:
     """Evaluate the test rows once, copy the result to `final/`, and say what came of the run."""
-    progress = Progress(run)
-    best = next((s for s in progress.best_steps(len(progress.scores)) if s in checkpoint.steps(run.run_dir)), None)
+    best = next(iter(ValidationHistory(run).best_steps(1)), None)
     chosen = best if run.config.result == "best" and best is not None else done
+    checkpoint.verify(run.run_dir, chosen)
     policy = run.run_dir.checkpoint(chosen) / "optimizer" / "policy"
     failpoints.hit("finish.before_test")
     test: tuple[Evaluation, Evaluation] | None = None
     if run.sources.test is not None and run.samplers is not None:
         before = evaluate_test(run, 0, run.initial_policy())
-        test = (before, evaluate_test(run, chosen, _weight_ref(run, policy, chosen)))
+        test = (before, evaluate_test(run, chosen, _policy_of(run, policy, chosen)))
     failpoints.hit("finish.before_final")
     _copy_final(run, policy)
     summary = summarise_run(run, done, best, chosen, test)
@@ -57,16 +42,10 @@ def finish(run: Run, done: int) -> dict[str, Any]:
     return summary
 
 
-def _weight_ref(run: Run, folder: Path, step: int) -> WeightRef:
+def _policy_of(run: Run, folder: Path, step: int) -> WeightRef:
     record = run.journal.last("update", step)
-    return WeightRef(
-        run_id=run.run_id,
-        lineage=run.lineage,
-        number=int(record.data["policy"]) if record else 0,
-        digest=digest_of(folder),
-        kind="adapter" if (folder / ADAPTER_FILE).exists() else "full",
-        path=str(folder),
-    )
+    number = int(record.data["policy"]) if record else 0
+    return weight_ref(folder, run_id=run.run_id, lineage=run.lineage, number=number)
 
 
 def _copy_final(run: Run, policy: Path) -> None:
@@ -74,6 +53,7 @@ def _copy_final(run: Run, policy: Path) -> None:
     with storage("write final", run.run_dir.path):
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.copytree(policy, temporary)
+        fsync_tree(temporary)
         shutil.rmtree(run.run_dir.final, ignore_errors=True)
         temporary.rename(run.run_dir.final)
         fsync_folder(run.run_dir.path)
@@ -85,8 +65,10 @@ def summarise_run(
     """The content of summary.json of a finished stage."""
     lines = list(run.run_dir.read_lines(run.run_dir.metrics))
     dropped: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     for line in lines:
         dropped.update(line.get("dropped", {}))
+        outcomes.update({k.removeprefix("outcome/"): n for k, n in line.items() if k.startswith("outcome/")})
     timed = [line for line in lines if "step_s" in line]  # one restored after a crash has no times
     wall = sum(line["step_s"] for line in timed)
     summary: dict[str, Any] = {
@@ -106,6 +88,7 @@ def summarise_run(
         "sampled_tokens": sum(line.get("sampled_tokens", 0) for line in lines),
         "trained_tokens": sum(line.get("trained_tokens", 0) for line in lines),
         "dropped": dict(dropped),
+        "outcomes": dict(outcomes),
         "versions": versions(),
     }
     return summary
@@ -130,14 +113,3 @@ def _pair_report(run: Run, before: Evaluation, after: Evaluation) -> dict[str, A
         "after": report_of(after, seed=seed),
         "gain": compare(before, after, seed=seed),
     }
-
-
-def versions() -> Mapping[str, str]:
-    """Versions of what decides a run's bits, and of Python."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONED:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

@@ -54,6 +54,12 @@ def problems(folder: Path) -> str:
     return ""
 
 
+def verify(run_dir: RunDir, step: int) -> None:
+    """IntegrityError unless the checkpoint of `step` is whole."""
+    if fault := problems(run_dir.checkpoint(step)):
+        raise IntegrityError(f"the checkpoint of step {step} is damaged: {fault}; restore it from a backup")
+
+
 def steps(run_dir: RunDir) -> list[int]:
     """Steps of all checkpoint folders, ascending."""
     if not run_dir.checkpoints.is_dir():
@@ -74,7 +80,7 @@ def latest_whole(run_dir: RunDir, up_to: int) -> tuple[int, list[str]]:
             return step, faults
         faults.append(f"checkpoint step-{step:06d}: {fault}")
     raise IntegrityError(
-        f"no whole checkpoint is left in {run_dir.checkpoints}: {'; '.join(faults) or 'the folder is empty'}"
+        f"no whole checkpoint is left in {run_dir.checkpoints}: {'; '.join(faults) or f'none is of step {up_to} or before'}"
     )
 
 

@@ -28,6 +28,15 @@ def storage(action: str, path: Path) -> Iterator[None]:
         ) from error
 
 
+def fsync_file(path: Path) -> None:
+    """Make what was written to a file survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def fsync_folder(folder: Path) -> None:
     """Make renames and new names in a folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -41,11 +50,7 @@ def fsync_tree(folder: Path) -> None:
     """Sync every file and folder below `folder`, and itself."""
     for root, _, names in os.walk(folder):
         for name in names:
-            handle = os.open(Path(root) / name, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            fsync_file(Path(root) / name)
         fsync_folder(Path(root))
 
 

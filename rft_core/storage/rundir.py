@@ -15,6 +15,8 @@ from typing import IO, Any
 from rft_core.errors import RunDirError
 from rft_core.storage.files import storage, write_bytes, write_json
 
+LOCK_PATIENCE_S = 1.0
+
 
 class RunDir:
     """`runs/<name>/`. Holds an exclusive lock while open for writing."""
@@ -40,16 +42,17 @@ class RunDir:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         with storage("make a run directory", path.parent):
             temporary.mkdir(parents=True)
-            write_json(temporary / "config.json", config)
             try:
+                write_json(temporary / "config.json", config)
                 temporary.rename(path)
             except OSError:
-                shutil.rmtree(temporary, ignore_errors=True)
                 if not path.exists():
                     raise
                 raise RunDirError(
                     f"the run directory {path} exists; resume it with 'rft-engine resume {path}' or choose another --name"
                 ) from None
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
         run_dir = cls(path)
         run_dir.lock()
         return run_dir
@@ -68,15 +71,11 @@ class RunDir:
         with storage("lock the run directory", self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             handle = (self.path / "lock").open("a+")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(handle):
             handle.seek(0)
             owner = handle.read().strip() or "another process"
             handle.close()
-            raise RunDirError(
-                f"the run directory {self.path} is in use by {owner}; wait for it or stop it first"
-            ) from None
+            raise RunDirError(f"the run directory {self.path} is in use by {owner}; wait for it or stop it first")
         handle.truncate(0)
         handle.write(f"process {os.getpid()}\n")
         handle.flush()
@@ -122,11 +121,13 @@ class RunDir:
         """The whole lines of a .jsonl file of this run."""
         if not path.exists():
             return
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_bytes().split(b"\n"):
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
+                values = json.loads(line)
+            except ValueError:
                 continue  # a line torn by a crash; the journal is the truth
+            if isinstance(values, dict):
+                yield values
 
     def rewrite_metrics(self, lines: Iterable[Mapping[str, object]]) -> None:
         """Replace metrics.jsonl, whole or not at all."""
@@ -136,6 +137,20 @@ class RunDir:
     def _append(self, path: Path, values: Mapping[str, object]) -> None:
         with storage(f"append to {path.name}", self.path), path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(values, ensure_ascii=False, default=str) + "\n")
+
+
+def _locked(handle: IO[str]) -> bool:
+    """Whether the exclusive lock was free, or became so in a moment: `rft-engine runs` holds it for an instant."""
+    end_s = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() >= end_s:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 def _read_json(path: Path) -> dict[str, Any]:

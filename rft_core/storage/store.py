@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from rft_core import failpoints
 from rft_core.canonical import canonical_json
 from rft_core.errors import IntegrityError, StorageError
-from rft_core.storage.files import storage
+from rft_core.storage.files import fsync_file, fsync_folder, storage
 from rft_core.types import Grade, GradedGroup, Group, Item, Outcome, Rollout, Segment, TokenUsage
 
 SEGMENT = pa.struct(
@@ -126,23 +126,26 @@ def content_digest(groups: Sequence[GradedGroup]) -> str:
 
 
 def write(path: Path, table: pa.Table) -> None:
-    """Write under a temporary name, then rename. A torn file is noticed by its digest when read."""
+    """Write under a temporary name, sync, then rename: what the journal refers to outlasts a power cut. A
+    torn file is noticed by its digest when read."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with storage(f"write {path.name}", path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             pq.write_table(table, temporary, compression="zstd", compression_level=1)
+            fsync_file(temporary)
             failpoints.hit("store.temporary_written")
             temporary.replace(path)
+            fsync_folder(path.parent)
             failpoints.hit("store.renamed")
         finally:
             temporary.unlink(missing_ok=True)
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """StorageError if the file is missing, IntegrityError if it is not a whole Parquet file."""
     try:
-        return pq.read_table(path, schema=SCHEMA)
+        return pq.read_table(path, schema=SCHEMA, columns=columns)
     except FileNotFoundError:
         raise StorageError(f"the rollouts file {path} is missing; restore it, or start a new run") from None
     except (pa.ArrowException, OSError) as error:
@@ -203,5 +206,5 @@ def _grade(row: dict[str, Any]) -> Grade:
         sub_rewards=dict(row["sub_rewards"]),
         metrics=dict(row["metrics"]),
         details=json.loads(row["details"]) if row["details"] else {},
-        usage={model: TokenUsage(**used) for model, used in row["usage"]},
+        usage={model: TokenUsage(**used) for model, used in row["usage"] or ()},
     )

@@ -126,7 +126,7 @@ def test_budgets_stop_a_run(tmp_path: Path) -> None:
 
 def test_a_run_directory_has_one_user(tmp_path: Path) -> None:
     """A second process in the same directory is refused with a sentence, and harms nothing."""
-    process = launch("run", fast_run(tmp_path), "--name", "fast")
+    process = launch("run", fast_run(tmp_path, optimizer={"type": "test_momentum", "work_s": 0.5}), "--name", "fast")
     run_dir = tmp_path / "runs" / "fast"
     wait_for_step(run_dir, 2)
     second = engine("resume", run_dir)

@@ -242,3 +242,26 @@ def test_worker_settings_of_the_sampler_are_checked_with_their_path() -> None:
     with pytest.raises(ConfigError, match=r"sampler\.worker\.cuont: unknown key 'cuont'; did you mean 'count'"):
         _ = run.main.sampler_worker
     assert run.main.sampler_component == {"type": "scripted"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("vars: {day: 2026-01-01}", "vars.day: .*a date cannot be kept as it is; put it in quotes"),
+        ("budget: {max_time_s: .inf}", "budget.max_time_s: .*inf is not a finite number"),
+        ("grader: {labels: [{1: a}]}", "grader.labels.0: .*the key 1 is no text"),
+    ],
+)
+def test_values_that_json_does_not_have_are_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    """config.json keeps the run file, so what YAML knows beyond JSON is told with its key."""
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=sentence):
+        load_run_file(path)
+
+
+@pytest.mark.parametrize("override", ["sampling.stop.0.x=1", "observers.0.y.z=1", "observers.0.y=1"])
+def test_set_below_a_value_is_refused(override: str) -> None:
+    """A key below a text or a number."""
+    with pytest.raises(ConfigError, match=r"below a value|holds a value"):
+        apply_override({"sampling": {"stop": ["a"]}, "observers": ["b"]}, override)

@@ -1,9 +1,11 @@
 """Which rows a step draws, with which seeds: a pure function, without collisions."""
 
+from dataclasses import replace
+
 from rft_core.clock import StepClock
-from rft_core.runs.planning import draws_of_step, sample_units
+from rft_core.runs.planning import draws_of_step, rollouts_digest, sample_units
 from rft_core.seeds import epoch_order, seed_of
-from rft_core.types import Busy, Item, SamplingParams, WeightRef
+from rft_core.types import Busy, Group, Item, Rollout, SamplingParams, Segment, WeightRef
 
 POLICY = WeightRef(run_id="r", lineage="main", number=3, digest="sha256:x", kind="full", path="/nowhere")
 
@@ -53,8 +55,25 @@ def test_units_depend_on_the_plan_alone() -> None:
         return [u.request_id for u in units]
 
     other = WeightRef(run_id="r", lineage="main", number=4, digest="sha256:y", kind="full", path="/nowhere")
+    fork = replace(POLICY, lineage="second")
     assert ids() == ids()
-    assert len({*ids(), *ids(other), *ids(temperature=0.5), *ids(samples=3)}) == 8
+    found = [*ids(), *ids(other), *ids(fork), *ids(temperature=0.5), *ids(samples=3)]
+    items = [replace(item, row={"messages": [{"role": "user", "content": "y"}]}) for item in items]
+    found += ids()
+    assert len(set(found)) == len(found) == 12
+
+
+def test_grades_are_asked_for_by_what_was_sampled() -> None:
+    """A sampler that does not repeat itself draws other tokens for the same unit: a kept grade is not theirs."""
+
+    def group(*ids: int, text: str = "a", key: str = "k") -> Group:
+        segment = Segment(role="assistant", token_ids=ids, logprobs=(-1.0,) * len(ids), trained=True, policy=0)
+        rollout = Rollout(ordinal=0, sample=0, seed=1, segments=(segment,), text=text, finish_reason="stop")
+        return Group(ordinal=0, item=Item(key=key, index=0, row={}), rollouts=(rollout,))
+
+    groups = [group(1, 2), group(1, 3), group(1, 2, text="b"), group(1, 2, key="l")]
+    assert len({rollouts_digest([g]) for g in groups}) == 4
+    assert rollouts_digest([group(1, 2)]) == rollouts_digest(groups[:1])
 
 
 def test_engine_share_counts_waits_as_the_engines() -> None:

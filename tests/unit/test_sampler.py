@@ -371,7 +371,8 @@ def test_full_weights_are_loaded_in_place(model: ModelRef, tmp_path: Path) -> No
 def test_adapters_are_loaded_over_the_base(model: ModelRef, tmp_path: Path) -> None:
     """Rollouts under an adapter have the log-probabilities of the model with that adapter; a second
     adapter replaces the first."""
-    sampler = make(model)
+    sampler = SPEC.build(SPEC.config(), BuildContext(base_dir=Path(), model=model))
+    assert isinstance(sampler, TransformersSampler)
     reference = load_model(model)
     add_lora(reference, LoraSettings(rank=4, alpha=8.0), seed=0, base_path=str(model.path))
     for number in (1, 2):
@@ -389,6 +390,8 @@ def test_adapters_are_loaded_over_the_base(model: ModelRef, tmp_path: Path) -> N
             expected = plain_logits(reference, rollout).log_softmax(-1)
             chosen = expected.gather(-1, torch.tensor(rollout.completion_ids)[:, None])[:, 0]
             torch.testing.assert_close(torch.tensor(rollout.segments[1].logprobs), chosen, atol=1e-4, rtol=0)
+    with pytest.raises(IntegrityError, match="has served adapter ones"):
+        sampler.load_policy(policy(model.path, 3))
 
 
 def test_info_names_model_and_build(model: ModelRef, sampler: TransformersSampler) -> None:

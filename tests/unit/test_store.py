@@ -1,13 +1,16 @@
 """The rollout store, checkpoints and weight digests: what is read is what was written, or an error."""
 
+import fcntl
 import json
 import struct
+import threading
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from rft_core import weights
-from rft_core.errors import IntegrityError, ModelError, StorageError
+from rft_core.errors import IntegrityError, ModelError, RunDirError, StorageError
 from rft_core.storage import checkpoint, store
 from rft_core.storage.rundir import RunDir
 from rft_core.types import Grade, GradedGroup, Group, Item, Rollout, Segment, TokenUsage
@@ -159,3 +162,25 @@ def test_what_is_not_safetensors_is_refused(tmp_path: Path) -> None:
         (tmp_path / "model.safetensors").write_bytes(content)
         with pytest.raises(ModelError, match="not a safetensors file"):
             weights.digest_of(tmp_path)
+
+
+def test_files_from_before_usage_was_kept_are_read(tmp_path: Path) -> None:
+    """A run that began with an earlier release goes on: its files lack the newer columns."""
+    table = store.to_table(3, groups()).drop_columns(["details", "usage"])
+    pq.write_table(table, tmp_path / "step.parquet")
+    read = store.from_table(store.read_table(tmp_path / "step.parquet"))
+    assert [g.grades[1:] for g in read] == [g.grades[1:] for g in groups()]
+    assert read[0].grades[0].usage == {}
+
+
+def test_a_run_directory_is_locked_once_a_look_has_passed(tmp_path: Path) -> None:
+    """`rft-engine runs` holds the lock for an instant; who comes to work waits for it, but not for a worker."""
+    looking, run_dir = (tmp_path / "lock").open("a+"), RunDir(tmp_path)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    timer = threading.Timer(0.3, looking.close)
+    timer.start()
+    run_dir.lock()
+    timer.join()
+    with pytest.raises(RunDirError, match="in use by process"):
+        RunDir(tmp_path).lock()
+    run_dir.unlock()

@@ -51,6 +51,9 @@ class Numbers:
 
 class MomentumConfig(ComponentConfig):
     work_s: float = Field(0.0, ge=0, description="How long a step takes at least.")
+    build_s: float = Field(0.0, ge=0, description="How long it takes to build.")
+    falling: bool = Field(False, description="Steps grow smaller towards the run's end, as with a schedule.")
+    fault: str = Field("", description="What goes wrong in step 3: `raise` or `nan`.")
     jitter: bool = Field(False, description="Every step adds rounding noise of its own, as a GPU may.")
     claims_bitwise: bool = Field(False, description="Say that it repeats itself, whether or not it does.")
 
@@ -61,6 +64,8 @@ class Momentum:
     needs: Needs = "rollouts"
 
     def __init__(self, config: MomentumConfig, context: BuildContext) -> None:
+        time.sleep(config.build_s)
+        self._config = config
         self._work_s = config.work_s
         self._jitter = config.jitter
         self.bitwise = config.claims_bitwise or not config.jitter
@@ -80,13 +85,18 @@ class Momentum:
                 bits = hashlib.sha512(np.asarray(rollout.completion_ids, dtype=np.int64).tobytes()).digest()
                 gradient += np.float32(grade.reward) * (np.frombuffer(bits, dtype=np.uint8) / np.float32(255) - 0.5)
                 tokens += rollout.completion_tokens
+        if self._config.fault == "raise" and batch.step == 3:
+            raise RuntimeError("out of memory, says the optimizer")
         self._momentum = 0.9 * self._momentum + gradient
-        self._weights = self._weights + 0.01 * self._momentum
+        rate = 0.01 * (1 - batch.step / (batch.total_steps + 1)) if self._config.falling else 0.01
+        self._weights = self._weights + np.float32(rate) * self._momentum
         if self._jitter:
             self._weights += np.frombuffer(os.urandom(SIZE), dtype=np.uint8) * np.float32(1e-7)
             gradient[0] += np.float32(1e-3) * os.urandom(1)[0]
         self._policy += 1
         norm = float(np.sqrt(np.sum(gradient * gradient)))
+        if self._config.fault == "nan" and batch.step == 3:
+            norm = float("nan")
         return TrainReport(metrics={"grad_norm": norm}, trained_tokens=tokens, policy=self._policy)
 
     def validate(self, items: Sequence[Item]) -> Mapping[str, float]:
