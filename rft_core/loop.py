@@ -134,8 +134,8 @@ def stop_on_errors(run: Run, done: int) -> None:
     limit = run.config.grading.max_error_rate
     if rate > limit:
         path = run.run_dir.path
-        more = " --set training.steps=…" if done == run.total_steps else ""
+        again = f"{path} --set training.steps=…" if done == run.total_steps else path
         raise TooManyErrorsError(
             f"{rate:.0%} of the grades of the last {len(steps)} steps failed, more than grading.max_error_rate = {limit:.0%}; "
-            f"read why with 'rft-engine samples {path} --worst', mend the grader, then 'rft-engine resume {path}{more}'"
+            f"read why with 'rft-engine samples {path} --worst', mend the grader, then 'rft-engine resume {again}'"
         )
