@@ -125,7 +125,7 @@ def test_the_number_of_workers_changes_nothing(
     """1, 2 or 4 samplers and 1 or 4 graders, with answers in whatever order they come: the same bits."""
     run_file = fast_run(
         tmp_path,
-        sampler={"type": "scripted", "worker": {"count": samplers, "threads": 1}},
+        sampler={"type": "scripted", "shuffle_s": 0.1, "worker": {"count": samplers, "threads": 1}},
         grading={"worker": {"count": graders}},
     )
     outcome = engine("run", run_file, "--name", "fast")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class ScriptedConfig(ComponentConfig):
     vocab_size: int = Field(256, ge=2, description="Tokens are below this number.")
     tokens: int = Field(8, ge=1, description="Tokens of a completion, cut to max_tokens.")
     delay_s: float = Field(0.0, ge=0, description="Time one unit takes.")
+    shuffle_s: float = Field(0.0, ge=0, description="Up to this much more, by the unit and the process.")
     fault: str = Field("", description="How answers are spoilt: `positive_logprob`, `short`, `raise` or `hang_once`.")
     jitter: bool = Field(False, description="The same unit gives other rollouts each time, as a GPU may.")
     calls_file: str = Field("", description="Each computed unit appends its id to this file.")
@@ -47,7 +49,7 @@ class ScriptedSampler:
         if config.calls_file:
             with (self._base_dir / config.calls_file).open("a") as file:
                 file.write(unit.request_id + "\n")
-        time.sleep(config.delay_s)
+        time.sleep(config.delay_s + config.shuffle_s * random.Random(f"{os.getpid()}{unit.request_id}").random())
         self._misbehave()
         groups = tuple(
             tuple(self._rollout(unit, p.ordinal, index, seed, p.messages) for index, seed in enumerate(p.seeds))
