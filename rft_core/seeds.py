@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["train", "validation", "test", "order", "bootstrap"]
+Purpose = Literal["train", "validation", "test", "order", "bootstrap", "grade"]
 
 
 def seed_of(run_seed: int, purpose: Purpose, *address: int) -> int:
