@@ -117,7 +117,8 @@ def test_every_grade_is_documented() -> None:
     page = (DOCS / "grades.md").read_text()
     for outcome in Outcome:
         assert f"| `{outcome.value}` |" in page
-    code = "\n".join(p.read_text() for p in SOURCES if p.parent.name in ("rft_core", "rft_graders", "rft_python_file"))
+    graders = ("rft_core", "rft_graders", "rft_graders_model", "rft_python_file")
+    code = "\n".join(p.read_text() for p in SOURCES if p.parent.name in graders)
     kinds = set(re.findall(r'"(\w+_error|timed_out)"', code)) - {Outcome.GRADER_ERROR.value}
     assert len(kinds) >= 6
     assert kinds == set(re.findall(r"^\| `(\w+_error|timed_out)` \| `\w+` \|", page, re.MULTILINE))

@@ -176,10 +176,10 @@ def test_what_is_too_large_to_send() -> None:
 
 
 def test_secrets_in_headers(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """`${NAME}` is filled in from the environment when the grader is built; what it holds is never shown."""
+    """`${env:NAME}` is filled in from the environment when the grader is built; what it holds is never shown."""
     monkeypatch.setenv("GRADER_TOKEN", f"{SECRET}\n")
     caplog.set_level("INFO")
-    headers = {"Authorization": "Bearer ${GRADER_TOKEN}", "X-Version": "1"}
+    headers = {"Authorization": "Bearer ${env:GRADER_TOKEN}", "X-Version": "1"}
     assert SECRET not in repr(SPEC.config.model_validate({"url": "http://x/", "headers": headers}))
     for reply in (failure(401, f"bad token {SECRET}"), answer({"score": 1, "details": {"echo": f"Bearer {SECRET}"}})):
         with JudgeServer(lambda call, reply=reply: reply) as server:  # type: ignore[misc]
@@ -192,18 +192,19 @@ def test_secrets_in_headers(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
     assert SECRET not in caplog.text
 
 
+@pytest.mark.parametrize("reference", ["${env:GRADER_TOKEN}", "${GRADER_TOKEN}"])
 @pytest.mark.parametrize(
     ("held", "says"), [(None, "GRADER_TOKEN, which the header 'X-Key' names, is empty"), ("a\nb", "characters")]
 )
 def test_a_missing_secret_is_found_before_the_first_call(
-    monkeypatch: pytest.MonkeyPatch, held: str | None, says: str
+    monkeypatch: pytest.MonkeyPatch, held: str | None, says: str, reference: str
 ) -> None:
     """A header whose variable is empty or unusable stops the run at its start."""
     monkeypatch.delenv("GRADER_TOKEN", raising=False)
     if held is not None:
         monkeypatch.setenv("GRADER_TOKEN", held)
     with pytest.raises(ConfigError, match=says):
-        build("http://127.0.0.1:1/", headers={"X-Key": "${GRADER_TOKEN}"})
+        build("http://127.0.0.1:1/", headers={"X-Key": reference})
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ from rft_graders_model.http import MAX_BYTES, CallError, Endpoint, encoded, quot
 from rft_graders_model.pace import Pace
 from rft_graders_model.prompted import address_of
 
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_REFERENCE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)\}")
+"""`${env:NAME}`, or `${NAME}` where no run file fills that in from its `vars`."""
 
 
 class EndpointGrader:

@@ -22,7 +22,7 @@ class EndpointConfig(GraderConfig):
     url: str = Field(description="The service: http:// or https://.")
     headers: dict[str, str] = Field(
         default_factory=dict,
-        description="Sent with each call. `${NAME}` in a value stands for an environment variable, read where the grader runs.",
+        description="Sent with each call. `${env:NAME}` in a value stands for an environment variable, read where the grader runs.",
     )
     rate_limit: float | None = Field(None, gt=0, description="Most calls a second, for each grader worker.")
     concurrency: int = Field(32, ge=1, le=4096, description="Most calls at the same time, for each grader worker.")

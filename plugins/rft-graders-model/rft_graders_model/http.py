@@ -17,7 +17,9 @@ import asyncio
 import contextlib
 import json
 import logging
+import ssl
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 import httpx
@@ -84,7 +86,6 @@ class Endpoint:
         self._max_retries, self._timeout_s, self._seed = max_retries, timeout_s, seed
         self._slots = asyncio.Semaphore(concurrency)
         self._headers = {"Accept-Encoding": "identity", **headers, "Content-Type": "application/json"}
-        self._tls = httpx.create_ssl_context()
         self._idle: list[httpx.AsyncClient] = []
         self._thread = LoopThread()
 
@@ -133,7 +134,7 @@ class Endpoint:
 
     def _new_client(self) -> httpx.AsyncClient:
         """Without a time-out of its own, because the whole try has one; it follows no redirect."""
-        return httpx.AsyncClient(headers=self._headers, timeout=None, verify=self._tls)
+        return httpx.AsyncClient(headers=self._headers, timeout=None, verify=_tls())
 
     async def _release(self) -> None:
         for client in self._idle:
@@ -200,6 +201,12 @@ class Endpoint:
             retry_after_s=retry_after_s(response.headers.get("retry-after")) if retry else None,
             code=code,
         )
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """The authorities of this machine, read once."""
+    return httpx.create_ssl_context()
 
 
 def quoted(text: str) -> str:
