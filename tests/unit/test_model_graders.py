@@ -598,7 +598,7 @@ def grades_per_s(server: JudgeServer, groups: int, size: int, **more: Any) -> fl
 
 def test_many_calls_are_in_flight() -> None:
     """With 64 in flight, from several threads, a judge of 0.2 s gives grades at some 64 times the rate of one call
-    after another (half of it is asked for here, where one interpreter plays both sides), and never 65 at once."""
+    after another (a third of it is asked for here, where one interpreter plays both sides), and never 65 at once."""
     with JudgeServer(lambda call: verdict(1, delay_s=0.2)) as server:
         one = grades_per_s(server, 1, 5, concurrency=1)
         assert server.most_in_flight == 1

@@ -118,7 +118,7 @@ class JudgeConfig(GraderConfig):
     api_key_env: str = Field(
         "OPENAI_API_KEY",
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        description="Environment variable with the key, read where the grader runs. Only OpenAI's own endpoint insists on the default one.",
+        description="Environment variable with the key, read where the grader runs. It must be set for OpenAI, and wherever this key is given.",
     )
     structured_output: Literal["json_schema", "json_object", "none"] = Field(
         "json_schema",
