@@ -23,6 +23,7 @@ COMMANDS = {
     "validate": ("rft_core.cli.validate_command", "Check a run file and its data before anything heavy starts."),
     "plugins": ("rft_core.cli.plugin_commands", "List installed plugins, or show one component."),
     "eval": ("rft_core.cli.eval_command", "Evaluate a run or a model on a data file."),
+    "grade": ("rft_core.cli.grade_command", "Grade one completion, or a file of cases, without a run."),
     "runs": ("rft_core.cli.inspect_commands", "List runs."),
     "show": ("rft_core.cli.inspect_commands", "Show what came of a run."),
     "samples": ("rft_core.cli.samples_command", "Read completions and grades of a run."),
