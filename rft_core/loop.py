@@ -81,6 +81,8 @@ def take_step(run: Run, step: int) -> None:
     failpoints.hit("update.after_fsync")
     clock.finish()
     line = step_line(step, groups, report, run.sampled_tokens) | time_line(clock, groups, run.elapsed_s)
+    if run.ledger is not None:
+        line["cost_usd_total"] = run.ledger.spend().cost_usd
     run.run_dir.log_metrics(line)
     run.emit("step_finished", **line)
 

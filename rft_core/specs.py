@@ -81,6 +81,10 @@ class GraderSpec:
     """Configs of graders inside this one, by key: checked before a run, named in the tables."""
     deterministic: Callable[[Any], bool] = lambda config: True
     """Whether the same rollout always gets the same grade. False for a judge that samples its answer."""
+    whole_groups: Callable[[Any], bool] = lambda config: False
+    """Whether a grade depends on the other rollouts of its group, as with a ranking."""
+    costly: Callable[[Any], bool] = lambda config: False
+    """Whether a grade is worth keeping in the run's ledger, because it costs money or seconds."""
     files: Callable[[Any], tuple[str, ...]] = lambda config: ()
     """Files whose content decides the grade, such as code; a relative path starts at the run file's folder."""
 

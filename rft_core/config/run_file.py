@@ -90,12 +90,19 @@ class GradingSection(Section):
     max_error_rate: float = Field(
         0.2, ge=0, le=1, description="The run stops when more of the grades of the last 3 steps failed."
     )
+    ledger: bool | None = Field(
+        None,
+        description="Keep each grade as it arrives and ask for none twice, also after a kill; by default for graders whose grades are costly.",
+    )
     worker: WorkerConfig = Field(default_factory=WorkerConfig, description="Where graders run.")
 
 
 class BudgetSection(Section):
     max_time_s: float | None = Field(None, gt=0, description="Stop, with a checkpoint, after this much wall time.")
     max_tokens: int | None = Field(None, ge=1, description="Stop after this many sampled tokens.")
+    max_cost: float | None = Field(
+        None, gt=0, description="Stop when grading has cost this many US dollars, by the graders' own price settings."
+    )
 
 
 class RunConfig(Section):
@@ -128,6 +135,12 @@ class RunConfig(Section):
         if isinstance(values, dict) and isinstance(values.get("model"), dict) and "type" not in values["model"]:
             values = {**values, "model": {"type": "pretrained", **values["model"]}}
         return values
+
+    @model_validator(mode="after")
+    def _cost_is_known(self) -> RunConfig:
+        if self.budget.max_cost is not None and self.grading.ledger is False:
+            raise ValueError("budget.max_cost needs the ledger; remove grading.ledger: false")
+        return self
 
     @model_validator(mode="after")
     def _best_is_kept(self) -> RunConfig:

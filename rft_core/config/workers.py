@@ -58,6 +58,11 @@ class WorkerConfig(BaseModel):
             return ()
         return (self.address,) if isinstance(self.address, str) else tuple(self.address)
 
+    @property
+    def size(self) -> int:
+        """How many workers share the units."""
+        return len(self.addresses) or self.count
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.in_process and (self.address is not None or self.python is not None or self.count != 1):

@@ -75,6 +75,16 @@ def is_deterministic(registry: Registry, raw: Mapping[str, Any]) -> bool:
     return all(spec.deterministic(settings) for spec, settings in graders_in(registry, raw))
 
 
+def is_costly(registry: Registry, raw: Mapping[str, Any]) -> bool:
+    """Whether its grades are worth keeping: one grader inside that is, is enough."""
+    return any(spec.costly(settings) for spec, settings in graders_in(registry, raw))
+
+
+def sees_groups(registry: Registry, raw: Mapping[str, Any]) -> bool:
+    """Whether a grade depends on the other rollouts of its group."""
+    return any(spec.whole_groups(settings) for spec, settings in graders_in(registry, raw))
+
+
 def grader_version(registry: Registry, raw: Mapping[str, Any], base_dir: Path) -> str:
     """Digest of all that decides a grade: settings, providers, and the content of the graders' files."""
     files = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +11,17 @@ from rft_core import failpoints
 from rft_core.clock import StepClock
 from rft_core.errors import IntegrityError, StorageError
 from rft_core.pools.pool import Pool
+from rft_core.runs.paid_grades import Asked, PaidGrades
 from rft_core.runs.planning import Draw, groups_of, items_of, rollouts_digest, sample_units
 from rft_core.runs.run import Run
 from rft_core.runs.step_metrics import failed_grades, tokens_of
 from rft_core.seeds import Purpose
 from rft_core.storage import store
 from rft_core.storage.journal import Record
-from rft_core.types import GradedGroup, GradeUnit, Group, Item, SampleUnit, SamplingParams, WeightRef
+from rft_core.types import Grade, GradedGroup, GradeUnit, Group, Item, SamplingParams, WeightRef
 
 STOP_POLL_S = 0.25
+GIVE_UP_S = 5.0
 
 
 def collect_step(run: Run, step: int, clock: StepClock) -> tuple[GradedGroup, ...]:
@@ -107,6 +109,10 @@ class Crew:
     run_id: str
     seed: int
     grade_timeout_s: float
+    grader_count: int = 1
+    """Grader workers, which share the groups of a unit."""
+    paid: PaidGrades | None = None
+    """Answers what was graded before; None asks for everything."""
     phase: Callable[[str], None] = lambda waits_for: None
     """Told what is waited for."""
     check_stop: Callable[[], None] = lambda: None
@@ -136,6 +142,8 @@ def draw_for_run(run: Run, drawing: Drawing, clock: StepClock) -> tuple[GradedGr
         run_id=run.run_id,
         seed=run.config.seed,
         grade_timeout_s=run.config.grading.timeout_s,
+        grader_count=run.config.grading.worker.size,
+        paid=run.paid_grades,
         phase=run.phase,
         check_stop=run.check_stop if drawing.purpose == "train" else run.check_signal,
     )
@@ -157,43 +165,87 @@ def sample_and_grade(crew: Crew, drawing: Drawing, clock: StepClock) -> tuple[Gr
         policy=drawing.policy,
         sampling=drawing.sampling,
     )
-    graded: list[tuple[GradedGroup, ...]] = [()] * len(units)
-    groups: list[tuple[Group, ...]] = [()] * len(units)
     crew.phase("sampling")
-    pending: dict[Future[Any], tuple[str, int]] = {
-        crew.samplers.submit(unit): ("sample", number) for number, unit in enumerate(units)
+    pending: dict[Future[Any], int | _Grading] = {
+        crew.samplers.submit(unit): number for number, unit in enumerate(units)
     }
+    graded: dict[int, GradedGroup] = {}
+    """By the position of the draw."""
     try:
         while pending:
             done, _ = wait(pending, timeout=STOP_POLL_S, return_when=FIRST_COMPLETED)
             crew.check_stop()
-            for future in sorted(done, key=lambda f: pending[f]):
-                kind, number = pending.pop(future)
+            for future in done:
+                work = pending.pop(future)
                 answer = future.result()
                 clock.add(answer.busy)
-                if kind == "sample":
-                    failpoints.hit("collect.unit_sampled")
-                    start = number * unit_size
-                    groups[number] = groups_of(units[number], items[start : start + unit_size], answer.groups)
-                    pending[crew.graders.submit(_grade_unit(crew, units[number], groups[number]))] = ("grade", number)
-                    if all(kind == "grade" for kind, _ in pending.values()):
-                        crew.phase("grading")
-                else:
+                if isinstance(work, _Grading):
                     failpoints.hit("collect.unit_graded")
-                    graded[number] = tuple(
-                        GradedGroup(group=g, grades=tuple(s))
-                        for g, s in zip(groups[number], answer.grades, strict=True)
-                    )
+                    graded.update(work.graded(crew, answer.grades))
+                else:
+                    failpoints.hit("collect.unit_sampled")
+                    start = work * unit_size
+                    groups = groups_of(units[work], items[start : start + unit_size], answer.groups)
+                    for part in _parts(crew, drawing, groups, start):
+                        if part.asked:
+                            pending[crew.graders.submit(part.unit(crew))] = part
+                        else:
+                            graded.update(part.graded(crew, ()))
+                    if all(isinstance(left, _Grading) for left in pending.values()):
+                        crew.phase("grading")
     finally:
-        for future in pending:
-            future.cancel()
-    return tuple(g for unit in graded for g in unit)
+        _give_up(crew, pending)
+    return tuple(graded[position] for position in range(len(drawing.draws)))
 
 
-def _grade_unit(crew: Crew, unit: SampleUnit, groups: tuple[Group, ...]) -> GradeUnit:
-    return GradeUnit(
-        request_id=f"grade-{unit.request_id[:16]}-{rollouts_digest(groups)}",
-        run_id=crew.run_id,
-        groups=groups,
-        timeout_s=crew.grade_timeout_s,
-    )
+def _give_up(crew: Crew, pending: Mapping[Future[Any], int | _Grading]) -> None:
+    """Cancel what has not begun. Grades that are being paid for are awaited for a moment, and kept."""
+    running = {future: work for future, work in pending.items() if not future.cancel()}
+    if crew.paid is None:
+        return
+    done, _ = wait([f for f, work in running.items() if isinstance(work, _Grading)], timeout=GIVE_UP_S)
+    for future in done:
+        work = running[future]
+        if isinstance(work, _Grading) and future.exception() is None:
+            work.graded(crew, future.result().grades)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grading:
+    """Some groups on their way through a grader."""
+
+    address: str
+    """Names the visit: a grader that is not deterministic is asked anew in another step."""
+    start: int
+    """Position of the first one's draw."""
+    groups: tuple[Group, ...]
+    asked: tuple[Group, ...]
+    """What the grader is asked about: all of it, or what the ledger does not know."""
+    ledger: Asked | None
+
+    def unit(self, crew: Crew) -> GradeUnit:
+        return GradeUnit(
+            request_id=f"grade-{self.address}-{rollouts_digest(self.asked)}",
+            run_id=crew.run_id,
+            groups=self.asked,
+            timeout_s=crew.grade_timeout_s,
+        )
+
+    def graded(self, crew: Crew, grades: Sequence[tuple[Grade, ...]]) -> dict[int, GradedGroup]:
+        if self.ledger is not None and crew.paid is not None:
+            grades = crew.paid.answer(self.ledger, grades)
+        return {
+            self.start + n: GradedGroup(group=group, grades=tuple(of_group))
+            for n, (group, of_group) in enumerate(zip(self.groups, grades, strict=True))
+        }
+
+
+def _parts(crew: Crew, drawing: Drawing, groups: tuple[Group, ...], start: int) -> Iterator[_Grading]:
+    """The groups of a unit in as many parts as there are graders, so that each has something to do."""
+    size = max(1, -(-len(groups) // crew.grader_count))
+    address = f"{drawing.purpose}-{drawing.policy.lineage}-{drawing.policy.number}"
+    for offset in range(0, len(groups), size):
+        part = groups[offset : offset + size]
+        ledger = crew.paid.ask(part, drawing.purpose, drawing.policy) if crew.paid is not None else None
+        asked = part if ledger is None else ledger.rest
+        yield _Grading(address=address, start=start + offset, groups=part, asked=asked, ledger=ledger)

@@ -23,12 +23,14 @@ from rft_core.errors import StopRequested
 from rft_core.pools.pool import Pool
 from rft_core.protocols import Observer
 from rft_core.registry import Registry
-from rft_core.runs.assembly import pool_of
+from rft_core.runs.assembly import is_costly, pool_of, sees_groups
 from rft_core.runs.hosted import HostedOptimizer, Sources
+from rft_core.runs.paid_grades import PaidGrades
 from rft_core.runs.planning import Draw, draws_of_step
 from rft_core.specs import BuildContext
 from rft_core.storage.files import storage
 from rft_core.storage.journal import Journal
+from rft_core.storage.ledger import Ledger
 from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef, SamplingParams, WeightRef
 from rft_core.weights import ADAPTER_FILE, digest_of
@@ -62,6 +64,9 @@ class Run:
     listeners: list[Listener] = field(default_factory=list)
     observers: list[tuple[str, Observer]] = field(default_factory=list)
     optimizer: HostedOptimizer = field(init=False)
+    paid_grades: PaidGrades | None = None
+    ledger: Ledger | None = None
+    """What graders were paid for; None where grades cost nothing."""
     samplers: Pool | None = None
     graders: Pool | None = None
     policy: WeightRef | None = None
@@ -111,6 +116,10 @@ class Run:
             raise StopRequested(f"the time budget of {budget.max_time_s:g} s is used up")
         if budget.max_tokens is not None and self.sampled_tokens >= budget.max_tokens:
             raise StopRequested(f"the budget of {budget.max_tokens} sampled tokens is used up")
+        if budget.max_cost is not None and self.ledger is not None:
+            cost = self.ledger.spend().cost_usd
+            if cost >= budget.max_cost:
+                raise StopRequested(f"grading has cost ${cost:.2f}, and the budget is ${budget.max_cost:.2f}")
 
     def check_signal(self) -> None:
         """StopRequested when somebody asked for a polite stop."""
@@ -236,6 +245,7 @@ def _start(run: Run, stack: contextlib.ExitStack, context: BuildContext, needs_s
         for pool in (run.samplers, run.graders):
             stack.callback(pool.close)
         starting = [executor.submit(run.samplers.start), executor.submit(run.graders.start)]
+        _open_ledger(run, stack)
     optimizer = run.registry.build("optimizer", run.config.optimizer, context, where="optimizer")
     run.optimizer = HostedOptimizer(optimizer, str(run.config.optimizer["type"]))
     stack.callback(run.optimizer.close)
@@ -244,6 +254,24 @@ def _start(run: Run, stack: contextlib.ExitStack, context: BuildContext, needs_s
             run.check_signal()
             wait([future], timeout=START_POLL_S)
         future.result()
+
+
+def _open_ledger(run: Run, stack: contextlib.ExitStack) -> None:
+    """For graders whose grades are worth keeping, or where the run file asks for it."""
+    raw, wanted = run.config.grader, run.config.grading.ledger
+    if raw is None or run.grader_version is None:
+        return
+    if wanted is None:
+        wanted = run.config.budget.max_cost is not None or is_costly(run.registry, raw)
+    if wanted:
+        run.ledger = Ledger(run.run_dir.ledger)
+        stack.callback(run.ledger.close)
+        run.paid_grades = PaidGrades(
+            run.ledger,
+            run.grader_version,
+            deterministic=run.grades_repeat,
+            whole_groups=sees_groups(run.registry, raw),
+        )
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ def summarise_run(
         "trained_tokens": sum(line.get("trained_tokens", 0) for line in lines),
         "dropped": dict(dropped),
         "outcomes": dict(outcomes),
+        "spend": None if run.ledger is None else asdict(run.ledger.spend()),
         "versions": versions(),
     }
     return summary

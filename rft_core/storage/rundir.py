@@ -27,6 +27,7 @@ class RunDir:
         self.journal = path / "journal"
         self.events = path / "events.jsonl"
         self.metrics = path / "metrics.jsonl"
+        self.ledger = path / "ledger.sqlite"
         self.logs = path / "logs"
         self.rollouts = path / "rollouts"
         self.weights = path / "weights"

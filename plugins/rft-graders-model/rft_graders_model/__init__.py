@@ -54,6 +54,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             summary="A judge model gives each completion a score.",
             variables=_variables,
             deterministic=_deterministic,
+            costly=lambda config: True,
         ),
         GraderSpec(
             name="label_model",
@@ -62,6 +63,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             summary="A judge model gives each completion a label; 1 if it is one that passes, else 0.",
             variables=_variables,
             deterministic=_deterministic,
+            costly=lambda config: True,
         ),
         GraderSpec(
             name="rank_model",
@@ -70,6 +72,8 @@ def rft_graders() -> Iterable[GraderSpec]:
             summary="A judge model compares all completions of one prompt with each other, in one call.",
             variables=_variables,
             deterministic=_deterministic,
+            costly=lambda config: True,
+            whole_groups=lambda config: True,
         ),
         GraderSpec(
             name="endpoint",
@@ -77,5 +81,6 @@ def rft_graders() -> Iterable[GraderSpec]:
             build=_endpoint,
             summary="Your HTTP service gives each completion a score.",
             deterministic=_deterministic,
+            costly=lambda config: True,
         ),
     ]

@@ -34,6 +34,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             build=_grader,
             summary="Your function grade(sample, item).",
             deterministic=lambda config: config.deterministic,
+            whole_groups=lambda config: config.scope == "group",
             files=lambda config: (config.file,),
         )
     ]

@@ -30,7 +30,8 @@ def rft_graders() -> Iterable[GraderSpec]:
             config=config,
             build=build,
             summary=summary,
-            deterministic=lambda _, name=name: name != "noisy",
+            deterministic=lambda _, name=name: name not in ("noisy", "paid"),
+            costly=lambda _, name=name: name == "paid",
         )
         for name, config, build, summary in GRADERS
     ]

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
-from rft_core import BuildContext, ComponentConfig, Grade, Group
+from rft_core import BuildContext, ComponentConfig, Grade, Group, TokenUsage
 
 
 class ConstantConfig(ComponentConfig):
@@ -26,6 +26,11 @@ class SlowConfig(ComponentConfig):
 class KillerConfig(ComponentConfig):
     key: str = Field("", description="The process dies over the item of this key; empty means over every item.")
     once: bool = Field(True, description="Die once only, then work.")
+
+
+class PaidConfig(ComponentConfig):
+    price: float = Field(0.001, ge=0, description="US dollars of a grade.")
+    calls_file: str = Field("calls.txt", description="Each grade that is asked for appends a line to this file.")
 
 
 class NoConfig(ComponentConfig):
@@ -56,6 +61,22 @@ def constant(config: ConstantConfig, context: BuildContext) -> FunctionGrader:
 
 def noisy(config: NoConfig, context: BuildContext) -> FunctionGrader:
     return FunctionGrader(lambda group: [Grade.score(os.urandom(1)[0] / 255) for _ in group.rollouts])
+
+
+def paid(config: PaidConfig, context: BuildContext) -> FunctionGrader:
+    def grade(group: Group) -> list[Grade]:
+        with (context.base_dir / config.calls_file).open("a") as file:
+            file.writelines(f"{group.ordinal}:{rollout.sample}\n" for rollout in group.rollouts)
+        return [
+            Grade.score(
+                len(rollout.text) / 100,
+                metrics={"cost_usd": config.price},
+                usage={"judge": TokenUsage(prompt_tokens=10, completion_tokens=2)},
+            )
+            for rollout in group.rollouts
+        ]
+
+    return FunctionGrader(grade)
 
 
 def text_length(config: NoConfig, context: BuildContext) -> FunctionGrader:
@@ -117,6 +138,7 @@ GRADERS: list[tuple[str, type[ComponentConfig], Callable[[Any, BuildContext], Fu
     ("slow", SlowConfig, slow, "Takes its time."),
     ("too_few", NoConfig, too_few, "Returns one grade too few."),
     ("nonsense", NoConfig, nonsense, "Returns things that are no grades."),
+    ("paid", PaidConfig, paid, "Costs money, and keeps count."),
     ("noisy", NoConfig, noisy, "Another reward each time."),
     ("killer", KillerConfig, killer, "Kills its process."),
 ]

@@ -19,7 +19,17 @@ TIMEOUT_S = 180
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 COUNTS = ("steps", "best_step", "result_step", "rollouts", "sampled_tokens", "trained_tokens", "dropped")
 TIMES = frozenset(
-    {"step_s", "sample_s", "grade_s", "train_s", "component_s", "engine_share", "elapsed_s", "sampled_tokens_per_s"}
+    {
+        "cost_usd_total",
+        "step_s",
+        "sample_s",
+        "grade_s",
+        "train_s",
+        "component_s",
+        "engine_share",
+        "elapsed_s",
+        "sampled_tokens_per_s",
+    }
 )
 """Keys of a metrics line that differ between equal runs, and are missing from one made again after a crash."""
 
