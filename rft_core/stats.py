@@ -70,3 +70,21 @@ def _by_cluster(values: np.ndarray, clusters: Sequence[Hashable] | None) -> tupl
     numbers: dict[Hashable, int] = {}
     positions = np.array([numbers.setdefault(c, len(numbers)) for c in clusters])
     return np.bincount(positions, weights=values), np.bincount(positions).astype(np.float64)
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's rho: the correlation of ranks, equal values sharing the mean of theirs. None if one side is
+    constant, or if there are fewer than two values."""
+    if len(first) < 2:
+        return None
+    a, b = _ranks(np.asarray(first, dtype=np.float64)), _ranks(np.asarray(second, dtype=np.float64))
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / scale if scale > 0 else None
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: np.ndarray = (last - (counts - 1) / 2)[inverse.reshape(-1)]
+    return ranks

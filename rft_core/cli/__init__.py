@@ -24,6 +24,7 @@ COMMANDS = {
     "plugins": ("rft_core.cli.plugin_commands", "List installed plugins, or show one component."),
     "eval": ("rft_core.cli.eval_command", "Evaluate a run or a model on a data file."),
     "grade": ("rft_core.cli.grade_command", "Grade one completion, or a file of cases, without a run."),
+    "regrade": ("rft_core.cli.regrade_command", "Grade a run's rollouts again, and show what would have changed."),
     "runs": ("rft_core.cli.inspect_commands", "List runs."),
     "show": ("rft_core.cli.inspect_commands", "Show what came of a run."),
     "samples": ("rft_core.cli.samples_command", "Read completions and grades of a run."),
