@@ -195,6 +195,39 @@ def test_prompts_without_and_with_a_template(folder: Path) -> None:
         encode_prompt(load_tokenizer(folder), [{"role": "user", "content": ""}])
 
 
+QWEN3 = """{%- if messages[0].role == 'system' %}{{- '<system>' + messages[0].content }}{%- endif %}
+{%- for message in messages %}
+    {%- set content = message.content if message.content is string else '' %}
+    {%- if message.role == 'user' or (message.role == 'system' and not loop.first) %}
+        {{- '<' + message.role + '>' + content }}
+    {%- endif %}
+{%- endfor %}{%- if add_generation_prompt %}{{- '<assistant>' }}{%- endif %}"""
+"""How the templates of Qwen3 treat roles and contents: an unknown role and a list of parts are dropped."""
+HARMONY = "{% for m in messages %}{{ '<' + m.role + '>' + m.content }}{% endfor %}<assistant>"
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [(QWEN3, "<system>abc<user>1+2=<assistant>"), (HARMONY, "<developer>abc<user>1+2=<assistant>")],
+)
+def test_templates_lose_no_text(folder: Path, template: str, expected: str) -> None:
+    """A template that passes over the developer gets a system message, one that knows the role keeps it,
+    and text parts arrive joined, also where the template has only strings in mind."""
+    tokenizer = load_tokenizer(folder)
+    tokenizer.chat_template = template
+    messages = [
+        {"role": "developer", "content": "abc"},
+        {"role": "user", "content": [{"type": "text", "text": "1+"}, {"type": "input_text", "text": "2="}]},
+    ]
+    assert encode_prompt(tokenizer, messages) == tokenizer(expected)["input_ids"]
+    tokenizer.chat_template = {"default": HARMONY, "tool_use": QWEN3}  # each template has its own answer
+    found = [encode_prompt(tokenizer, messages, tools) for tools in ((), ({"type": "function"},))]
+    assert found == [
+        tokenizer(text)["input_ids"]
+        for text in ("<developer>abc<user>1+2=<assistant>", "<system>abc<user>1+2=<assistant>")
+    ]
+
+
 def test_chat_templates_are_sandboxed(folder: Path) -> None:
     """A template that reaches for Python's internals is refused with a sentence."""
     tokenizer = load_tokenizer(folder)

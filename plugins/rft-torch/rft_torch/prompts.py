@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rft_core.errors import DataError
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 Message = Mapping[str, Any]
 
+SENTINEL = "rft-developer-probe"
+"""A content that no chat template writes by itself."""
+
 
 def encode_prompt(
     tokenizer: PreTrainedTokenizerFast, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
@@ -19,9 +23,10 @@ def encode_prompt(
     """Token ids of the prompt that asks the model for the next message.
 
     With a chat template: the template (run in transformers' sandboxed Jinja) with the opening of the
-    assistant's turn. A template that refuses the role `developer` gets `system` in its place, which is
-    what OpenAI's documentation says the role means to older models. Without a template: the contents
-    of the messages, one per line.
+    assistant's turn. Templates get every content as one string: many drop a list of parts without a word.
+    A template that refuses or drops the role `developer` gets `system` in its place, which is what
+    OpenAI's documentation says the role means to older models. Without a template: the contents of the
+    messages, one per line.
 
     DataError if the template refuses the messages, or if they come to no token at all.
     """
@@ -30,7 +35,7 @@ def encode_prompt(
         if ids and ids[-1] == tokenizer.eos_token_id:
             ids.pop()  # some tokenizers close every text; a prompt stays open
     else:
-        ids = _with_template(tokenizer, [dict(message) for message in messages], [dict(tool) for tool in tools])
+        ids = _with_template(tokenizer, [_plain(message) for message in messages], [dict(tool) for tool in tools])
     if not ids:
         raise DataError("the prompt has no tokens: its messages are empty")
     return ids
@@ -41,23 +46,38 @@ def _with_template(
 ) -> list[int]:
     import jinja2
 
-    def render(rows: list[dict[str, Any]]) -> list[int]:
-        ids = tokenizer.apply_chat_template(
-            rows, tools=tools or None, add_generation_prompt=True, tokenize=True, return_dict=False
-        )
-        return list(ids)
-
     try:
-        try:
-            return render(messages)
-        except jinja2.TemplateError:
-            if all(message.get("role") != "developer" for message in messages):
-                raise
-            return render([{**m, "role": "system"} if m.get("role") == "developer" else m for m in messages])
+        if any(message.get("role") == "developer" for message in messages):
+            template = tokenizer.get_chat_template(tools=tools or None)
+            if not _renders_developer(tokenizer, template):
+                messages = [{**m, "role": "system"} if m.get("role") == "developer" else m for m in messages]
+        ids = tokenizer.apply_chat_template(
+            messages, tools=tools or None, add_generation_prompt=True, tokenize=True, return_dict=False
+        )
     except (jinja2.TemplateError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             f"the model's chat template refuses these messages ({type(error).__name__}: {error})"
         ) from error
+    return list(ids)
+
+
+@lru_cache(maxsize=16)
+def _renders_developer(tokenizer: PreTrainedTokenizerFast, template: str) -> bool:
+    """Whether what a developer says comes out of this template. Asked once: the answer is the template's."""
+    import jinja2
+
+    probe = [{"role": "developer", "content": SENTINEL}, {"role": "user", "content": "x"}]
+    try:
+        text = tokenizer.apply_chat_template(probe, chat_template=template, add_generation_prompt=True, tokenize=False)
+    except (jinja2.TemplateError, TypeError, KeyError, AttributeError):
+        return False
+    return SENTINEL in str(text)
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    """The message with its text parts joined. A content that is missing or null stays so."""
+    content = message.get("content")
+    return dict(message) if content is None or isinstance(content, str) else {**message, "content": _text(message)}
 
 
 def _text(message: Message) -> str:
