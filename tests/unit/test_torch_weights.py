@@ -319,6 +319,23 @@ def test_logits_at_wanted_positions_are_those_of_the_whole_row(tmp_path: Path, k
     assert packed.targets_N.tolist() == [row.ids[p] for row in rows for p in row.wanted]
 
 
+def test_a_long_prompt_and_a_long_completion_share_a_micro_batch(tmp_path: Path) -> None:
+    """Each row fits a learned table of 32 positions; the longest prompt and the longest completion together would not."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=28, n_positions=32, n_embd=16, n_layer=2, n_head=2)).double().eval()
+    assert can_share_prefixes(model)
+    draw = random.Random(0)
+    rows = []
+    for prompt, completion in ((28, 4), (2, 30), (28, 2)):
+        ids = [draw.randrange(28) for _ in range(prompt + completion)]
+        rows.append(token_row(ids, range(prompt, len(ids)), share_prompt=True))
+    found = wanted_logits(model, pack(rows, torch.device("cpu")))
+    expected = torch.cat([model(torch.tensor([row.ids])).logits[0, [p - 1 for p in row.wanted]] for row in rows])
+    assert torch.allclose(found, expected, atol=1e-10)
+
+
 def test_prefixes_are_not_shared_where_attention_is_windowed(tmp_path: Path) -> None:
     """A sliding window needs the architecture's own mask."""
     from transformers import MistralConfig, MistralForCausalLM

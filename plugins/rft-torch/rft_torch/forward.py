@@ -41,6 +41,8 @@ class MicroBatch:
     prefix_UP: Tensor | None
     prefix_of_B: Tensor
     prefix_length_B: Tensor
+    remainder_B: Tensor
+    """Tokens of each row behind its prefix; what follows them in `inputs_BT` are pads."""
 
 
 def pack(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
@@ -65,6 +67,7 @@ def pack(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
         prefix_UP=torch.tensor([_pad(p, length) for p in prefixes], device=device) if length else None,
         prefix_of_B=torch.tensor([prefixes[row.prefix] for row in rows], device=device),
         prefix_length_B=torch.tensor([row.shared for row in rows], device=device),
+        remainder_B=torch.tensor([row.remainder for row in rows], device=device),
     )
 
 
@@ -108,11 +111,13 @@ def _after_prefix(model: PreTrainedModel, batch: MicroBatch, prefix_UP: Tensor) 
     seen_B1P = torch.arange(length, device=device) < batch.prefix_length_B[:, None, None]
     causal_TT = torch.ones(width, width, dtype=torch.bool, device=device).tril()
     mask_BTK = torch.cat([seen_B1P.expand(rows, width, length), causal_TT.expand(rows, width, width)], dim=-1)
+    # A pad repeats its row's last position: a learned position table need not reach any further.
+    step_BT = torch.arange(width, device=device).minimum(batch.remainder_B[:, None] - 1)
     return {
         "past_key_values": cache,
         "use_cache": True,
         "attention_mask": mask_BTK[:, None],
-        "position_ids": batch.prefix_length_B[:, None] + torch.arange(width, device=device),
+        "position_ids": batch.prefix_length_B[:, None] + step_BT,
     }
 
 
