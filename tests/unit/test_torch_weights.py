@@ -17,8 +17,10 @@ import torch
 from tiny_models import EOS, context, make_model
 
 from rft_core.errors import DataError, ModelError
-from rft_core.types import ModelRef
+from rft_core.types import Item, ModelRef, TrainBatch
 from rft_core.weights import digest_of, verify
+from rft_optimizer_sft.config import SftConfig
+from rft_optimizer_sft.optimizer import Sft
 from rft_torch.batching import plan, token_row
 from rft_torch.forward import can_share_prefixes, pack, wanted_logits
 from rft_torch.logprobs import token_logprobs
@@ -242,6 +244,38 @@ def test_every_end_of_sequence_counts(folder: Path) -> None:
     assert eos_ids(model, tokenizer) == {EOS}
     model.generation_config.eos_token_id = [4, 5]
     assert eos_ids(model, tokenizer) == {EOS, 4, 5}
+
+
+def test_composite_models_are_asked_about_their_text_part(folder: Path, tmp_path: Path) -> None:
+    """Gemma 3 with a vision tower: settings of its language model end completions, keep its windows from
+    sharing prefixes, bound rows, and size the export's probe."""
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    from rft_torch.export import _probe
+
+    tokenizer = load_tokenizer(folder)
+    text = {
+        "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64,
+        "sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"], "eos_token_id": 7, "pad_token_id": 0,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28,
+    }  # fmt: skip
+    config = Gemma3Config(
+        text_config=text, vision_config=vision, mm_tokens_per_image=4, boi_token_index=20, eoi_token_index=21,
+        image_token_index=22,
+    )  # fmt: skip
+    Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = load_model(ModelRef(path=tmp_path))
+    assert eos_ids(model, tokenizer) == {EOS, 7}
+    assert not can_share_prefixes(model)
+    assert _probe(model).shape[-1] == len(tokenizer)
+    optimizer = Sft(SftConfig(target="{{item.answer}}"), context(tmp_path))
+    row = {"messages": [{"role": "user", "content": "1" * 70}], "answer": "2"}
+    with pytest.raises(DataError, match="the model reads 64"):
+        optimizer.step(TrainBatch(step=1, total_steps=1, items=(Item(key="k", index=0, row=row),)))
 
 
 def test_pretrained_source_finds_folders(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class Sft:
         self._trainer = Trainer(config, context)
         self.bitwise = self._trainer.bitwise
         tokenizer = load_tokenizer(self._trainer.base)
-        limit = getattr(self._trainer.model.config, "max_position_embeddings", None)
+        limit = getattr(self._trainer.model.config.get_text_config(), "max_position_embeddings", None)
         # two encoders, because keys are unique in their source only
         self._train_rows = RowEncoder(tokenizer, config.target, max_tokens=limit)
         self._held_out_rows = RowEncoder(tokenizer, config.target, max_tokens=limit)

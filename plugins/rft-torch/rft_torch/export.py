@@ -102,7 +102,7 @@ def _probe(model: Any) -> torch.Tensor:
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(model.config.vocab_size, (2, PROBE_TOKENS), generator=generator)
+    tokens = torch.randint(model.config.get_text_config().vocab_size, (2, PROBE_TOKENS), generator=generator)
     with torch.no_grad():
         logits: torch.Tensor = model(input_ids=tokens, use_cache=False).logits
     return logits

@@ -85,7 +85,7 @@ def wanted_logits(model: PreTrainedModel, batch: MicroBatch) -> Tensor:
 def can_share_prefixes(model: PreTrainedModel) -> bool:
     """Whether a prefix computed once gives what the whole row would: full attention in every layer,
     with explicit positions and a mask of our own."""
-    config = model.config
+    config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     return (
         kinds == {"full_attention"}

@@ -91,11 +91,12 @@ def _text(message: Message) -> str:
 
 
 def eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> set[int]:
-    """Every token that ends a completion: those of the generation config, else of the model's config,
-    and the tokenizer's."""
+    """Every token that ends a completion: those of the generation config, of the model's config, and of
+    the tokenizer, together."""
     found: set[int] = set()
-    generation = getattr(model, "generation_config", None)
-    for value in (getattr(generation, "eos_token_id", None), model.config.eos_token_id, tokenizer.eos_token_id):
+    config = model.config
+    for holder in (getattr(model, "generation_config", None), config, config.get_text_config(), tokenizer):
+        value = getattr(holder, "eos_token_id", None)
         if isinstance(value, int):
             found.add(value)
         elif value is not None:
