@@ -16,7 +16,7 @@ import pytest
 import torch
 from tiny_models import EOS, context, make_model
 
-from rft_core.errors import DataError, ModelError
+from rft_core.errors import ConfigError, DataError, ModelError
 from rft_core.types import Item, ModelRef, TrainBatch
 from rft_core.weights import digest_of, verify
 from rft_optimizer_sft.config import SftConfig
@@ -27,7 +27,7 @@ from rft_torch.logprobs import token_logprobs
 from rft_torch.models import PretrainedConfig, encode_prompt, eos_ids, load_model, load_tokenizer
 from rft_torch.settings import TrainerConfig, learning_rate
 from rft_torch.source import build_source
-from rft_torch.weights import load_adapter, load_full, publish_adapter, publish_full
+from rft_torch.weights import copy_side_files, load_adapter, load_full, publish_adapter, publish_full
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 
@@ -72,11 +72,12 @@ def test_published_bytes_do_not_depend_on_the_process(folder: Path, tmp_path: Pa
 
 
 def test_published_folder_with_its_base_loads_in_transformers(folder: Path, tmp_path: Path) -> None:
-    """With a base folder, the published one is a whole Hugging Face model."""
+    """With the base's side files, the published folder is a whole Hugging Face model."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = load_model(ModelRef(path=folder))
-    publish_full(model, fresh(tmp_path / "out"), folder)
+    publish_full(model, fresh(tmp_path / "out"))
+    copy_side_files(folder, tmp_path / "out")
     assert torch.equal(AutoModelForCausalLM.from_pretrained(tmp_path / "out")(IDS).logits, model(IDS).logits)
     assert (
         AutoTokenizer.from_pretrained(tmp_path / "out")("1+2")["input_ids"]
@@ -120,6 +121,45 @@ def test_weights_that_do_not_fit_change_nothing(folder: Path, tmp_path: Path) ->
     with pytest.raises(ModelError, match="no weights file"):
         load_full(model, tmp_path)
     assert torch.equal(model(IDS).logits, before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"rank": 4, "alpha": 64.0}, "lora_alpha 64.0, and the model's 32.0"),
+        ({"rank": 8}, "r 8, and the model's 4"),
+        ({"rank": 4, "targets": ("q_proj",)}, "the file lacks tensor"),
+    ],
+)
+def test_an_adapter_of_other_settings_is_not_copied_over_another(
+    folder: Path, tmp_path: Path, settings: dict[str, Any], sentence: str
+) -> None:
+    """Equal shapes under another scale would compute something else without a word: refused, nothing is copied."""
+    from rft_torch.lora import LoraSettings, add_lora
+
+    other, live = load_model(ModelRef(path=folder)), load_model(ModelRef(path=folder))
+    add_lora(other, LoraSettings(**settings), seed=1, base_path="base")
+    publish_adapter(other, fresh(tmp_path / "adapter"))
+    add_lora(live, LoraSettings(rank=4, alpha=32.0), seed=2, base_path="base")
+    before = {name: p.clone() for name, p in live.named_parameters()}
+    with pytest.raises(ModelError, match=sentence):
+        load_adapter(live, tmp_path / "adapter")
+    assert all(torch.equal(p, before[name]) for name, p in live.named_parameters())
+
+
+def test_every_lora_target_is_a_module(folder: Path) -> None:
+    """One right name does not hide a misspelt one, which gets its nearest; suffixes and whole paths are names too."""
+    from rft_torch.lora import LoraSettings, add_lora
+
+    def adapted(*targets: str) -> int:
+        model = load_model(ModelRef(path=folder))
+        add_lora(model, LoraSettings(rank=2, targets=targets), seed=0, base_path="base")
+        return sum(name.endswith("lora_A") for name, _ in model.named_modules())
+
+    assert adapted("q_proj", "self_attn.v_proj", "model.layers.1.mlp.up_proj") == 5
+    with pytest.raises(ConfigError, match=r"lora\.targets: .*'v_prj'; did you mean 'v_proj'\?") as caught:
+        adapted("q_proj", "v_prj")
+    assert "'q_proj'" not in str(caught.value)
 
 
 def test_a_loaded_model_is_frozen_in_eval_mode_unless_asked(folder: Path) -> None:

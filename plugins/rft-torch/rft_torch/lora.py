@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from rft_core.errors import ConfigError
+from rft_core.errors import ConfigError, nearest
 from rft_core.specs import ComponentConfig
 
 if TYPE_CHECKING:
@@ -28,12 +28,14 @@ class LoraSettings(ComponentConfig):
 def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int, base_path: str) -> None:
     """Inject a fresh adapter whose update is exactly zero (B = 0; A drawn from `seed`).
 
-    ConfigError if no module has a name in `targets`.
+    ConfigError if a name in `targets` is that of no module.
     """
     import torch
     from peft import LoraConfig
 
     targets = settings.targets if isinstance(settings.targets, str) else sorted(settings.targets)
+    if not isinstance(targets, str):
+        _check_targets(model, targets)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -85,6 +87,23 @@ def inject(model: PreTrainedModel, config: Any, *, trainable: bool) -> None:
             parameter.data = parameter.data.to(torch.float32)
             parameter.requires_grad_(trainable)
     model.eval()
+
+
+def _check_targets(model: PreTrainedModel, targets: list[str]) -> None:
+    """Every target is the name of a module or the end of one; peft is content if one of them is."""
+    modules = dict(model.named_modules())
+    missing = [name for name in targets if not any(f".{module}".endswith(f".{name}") for module in modules)]
+    if missing:
+        leaves = {name.rpartition(".")[2] for name, module in modules.items() if _is_matrix(module)}
+        raise ConfigError(
+            "; ".join(f"the model has no module named '{name}'{nearest(name, leaves)}" for name in missing),
+            where="lora.targets",
+        )
+
+
+def _is_matrix(module: Any) -> bool:
+    weight = getattr(module, "weight", None)
+    return weight is not None and weight.ndim == 2
 
 
 def merge(model: PreTrainedModel) -> None:

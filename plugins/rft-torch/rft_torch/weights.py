@@ -23,22 +23,19 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_NAME = "default"
 MODEL_CONFIGS = ("config.json", "generation_config.json")
 PEFT_PREFIX = "base_model.model."
+ADAPTER_SCALES = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
+"""Settings of an adapter that change what its tensors do. Its targets need no look: tensors have their names."""
 
 
-def publish_full(
-    model: PreTrainedModel, folder: Path, base_folder: Path | None = None, *, dtype: torch.dtype | None = None
-) -> None:
-    """Write `folder/model.safetensors`; with `base_folder`, also its config and tokenizer files, so that
-    transformers loads the folder. `dtype` casts floating tensors on the way; None keeps theirs."""
+def publish_full(model: PreTrainedModel, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write `folder/model.safetensors`. `dtype` casts floating tensors on the way; None keeps theirs."""
     _write(full_tensors(model), folder / FULL_FILE, dtype)
-    if base_folder is not None:
-        copy_side_files(base_folder, folder)
 
 
-def publish_adapter(model: PreTrainedModel, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+def publish_adapter(model: PreTrainedModel, folder: Path) -> None:
     """Write the adapter as peft does: `adapter_model.safetensors` and `adapter_config.json`."""
     tensors = {PEFT_PREFIX + name: tensor for name, tensor in adapter_tensors(model).items()}
-    _write(tensors, folder / ADAPTER_FILE, dtype)
+    _write(tensors, folder / ADAPTER_FILE, None)
     config = model.peft_config[ADAPTER_NAME].to_dict()
     config["inference_mode"] = True
     text = json.dumps(_plain(config), indent=2, sort_keys=True)
@@ -54,13 +51,21 @@ def load_full(model: PreTrainedModel, folder: Path) -> None:
 
 def load_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = False) -> None:
     """Copy the adapter in `folder` into the live model's adapter, in place; a model without one gets it
-    injected first (the model object stays the same). ModelError if they do not fit."""
+    injected first (the model object stays the same). ModelError if they do not fit, in tensors or in scale."""
     file = folder / ADAPTER_FILE
+    config = _adapter_config(folder)
     found = {name.removeprefix(PEFT_PREFIX): tensor for name, tensor in _read(file).items()}
     if not hasattr(model, "peft_config"):
         from rft_torch.lora import inject
 
-        inject(model, _adapter_config(folder), trainable=trainable)
+        inject(model, config, trainable=trainable)
+    for name in ADAPTER_SCALES:
+        live, given = (getattr(one, name) for one in (model.peft_config[ADAPTER_NAME], config))
+        if live != given:
+            raise ModelError(
+                f"the adapter {folder} does not fit the model's: it has {name} {given}, and the model's {live}; "
+                "give both the same lora settings"
+            )
     _copy_into(adapter_tensors(model), found, file)
 
 
