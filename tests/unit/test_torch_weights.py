@@ -341,16 +341,18 @@ def test_pretrained_source_offline_names_the_way_out(folder: Path) -> None:
     assert "go online, or set model.path to a folder" in done.stderr
 
 
-@pytest.mark.parametrize("budget", [1, 40, 200, 10_000])
+@pytest.mark.parametrize("budget", [1, 60, 200, 800, 10_000])
 def test_a_plan_holds_every_row_once_within_the_budget(budget: int) -> None:
-    """Over random rows; only a row that is too long by itself exceeds the budget."""
+    """Over random rows, long prompts with short completions among short ones with long completions; only a
+    row that is too long by itself exceeds the budget."""
     draw = random.Random(budget)
     for _ in range(20):
         rows = []
-        for _ in range(draw.randint(1, 90)):
-            start = draw.randint(1, 12)
-            ids = [draw.randint(0, 2) for _ in range(start + draw.randint(1, 20))]
-            rows.append(token_row(ids, range(start, len(ids)), share_prompt=draw.random() < 0.7))
+        for _ in range(draw.randint(1, 200)):
+            length = draw.choice([5, 50, 100])
+            start = draw.choice([1, length // 2, length - 2])
+            ids = [draw.randint(0, 2) for _ in range(length)]
+            rows.append(token_row(ids, range(start, length), share_prompt=draw.random() < 0.7))
         batches = plan(rows, budget)
         assert sorted(i for batch in batches for i in batch) == list(range(len(rows)))
         for batch in batches:
