@@ -20,6 +20,7 @@ from rft_core.errors import ConfigError, DataError, IntegrityError, ModelError
 from rft_core.types import Prompt
 from rft_core.weights import digest_of
 from rft_sampler_transformers import rft_samplers
+from rft_sampler_transformers.decode import Decoding, Row
 from rft_sampler_transformers.distribution import choose, log_distribution
 from rft_sampler_transformers.draws import keys_of, uniforms
 from rft_sampler_transformers.sampler import TransformersSampler
@@ -167,6 +168,21 @@ def test_the_cache_grows_when_completions_are_long(model: ModelRef, monkeypatch:
     monkeypatch.setattr("rft_sampler_transformers.decode.FIRST_COLUMNS", 1)
     for left, right in zip(rollouts(expected), rollouts(make(model, max_batch=9).sample(work)), strict=True):
         assert left.completion_ids == right.completion_ids
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9, 1.0])
+def test_the_cache_stays_within_its_bytes(model: ModelRef, share: float) -> None:
+    """Whether all rows fit at once or others join the batch, keys and values take no more than max_cache_bytes."""
+    built = make(model)
+    prompts, rows = [[5, 6, 7]], [Row(prompt=0, seed=seed, limit=40) for seed in range(16)]
+    whole = built._limits.token_bytes * len(rows) * 43
+    limits = replace(built._limits, max_cache_bytes=int(share * whole), eos=frozenset())
+    decoding = Decoding(built._model, built._decoder, limits, prompts, rows, SamplingParams(max_tokens=40))
+    with torch.inference_mode():
+        drawn = decoding.run()
+    assert [len(one.tokens) for one in drawn] == [40] * len(rows)
+    taken = sum(layer.keys.nbytes + layer.values.nbytes for layer in decoding._cache.layers)
+    assert share * whole / 2 < taken <= limits.max_cache_bytes
 
 
 def test_tokens_are_the_inverse_cdf_at_their_addressed_number(model: ModelRef, sampler: TransformersSampler) -> None:

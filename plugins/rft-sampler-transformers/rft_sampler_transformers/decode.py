@@ -91,12 +91,9 @@ class Decoding:
         self._candidates = decoder.candidates(params.stop) if params.stop else None
         self._device: torch.device = model.device
         self._longest_prompt = max(len(prompts[row.prompt]) for row in rows)
-        longest = max(row.limit for row in rows)
-        fitting = limits.max_cache_bytes // (limits.token_bytes * (self._longest_prompt + longest))
-        self._slots = max(1, min(limits.max_batch, len(rows), fitting))
-        # A batch that others join needs a third more columns than its longest row, so as not to shift often.
-        needed = self._longest_prompt + longest
-        self._most_columns = needed if self._slots == len(rows) else needed * 4 // 3 + 4
+        self._slots, self._most_columns = _cache_size(
+            limits, len(rows), self._longest_prompt + max(row.limit for row in rows)
+        )
         columns = min(self._longest_prompt + FIRST_COLUMNS, self._most_columns)
         self._window = Window()
         self._window.column = self._longest_prompt
@@ -233,3 +230,16 @@ class Decoding:
             self._starts -= shift
         else:
             self._cache.grow(min(2 * self._cache.columns, self._most_columns))
+
+
+def _cache_size(limits: Limits, rows: int, longest: int) -> tuple[int, int]:
+    """Slots, and columns at most, for rows of up to `longest` tokens: within the limits, but for a single row."""
+
+    def fitting(columns: int) -> int:
+        return min(limits.max_batch, limits.max_cache_bytes // (limits.token_bytes * columns))
+
+    if fitting(longest) >= rows:
+        return rows, longest
+    # A batch that others join needs a third more columns than its longest row, so as not to shift often.
+    wider = longest * 4 // 3 + 4
+    return max(1, fitting(wider)), wider
