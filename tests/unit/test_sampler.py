@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 import transformers
 
@@ -25,6 +27,7 @@ from rft_sampler_transformers.distribution import choose, log_distribution
 from rft_sampler_transformers.draws import keys_of, uniforms
 from rft_sampler_transformers.sampler import TransformersSampler
 from rft_sampler_transformers.steps import LEAN, choose_step, lean_step
+from rft_sampler_transformers.stops import Decoder, find_stop
 from rft_tiny_llama.config import TinyLlamaConfig
 from rft_tiny_llama.source import TinyLlamaSource
 from rft_torch.lora import LoraSettings, add_lora
@@ -356,6 +359,70 @@ def test_stop_strings_end_the_text(model: ModelRef, sampler: TransformersSampler
         assert any(string in whole for string in stop)
         assert not any(string in before for string in stop)
     assert cut > 0
+
+
+def test_stop_strings_cost_no_decoding_of_whole_completions(model: ModelRef) -> None:
+    """A stop string that ends in white space concerns every token: a dozen tokens are decoded for each, and a
+    whole completion once, at its end."""
+    sampler = make(model)
+    tokenizer = sampler._decoder._tokenizer
+    decode, lengths = tokenizer.batch_decode, []
+
+    def counting(rows: list[list[int]], **settings: object) -> list[str]:
+        lengths.extend(map(len, rows))
+        texts: list[str] = decode(rows, **settings)
+        return texts
+
+    tokenizer.batch_decode = counting
+    drawn = rollouts(sampler.sample(unit(model, n=8, max_tokens=60, stop=("\n",))))
+    assert max(rollout.completion_tokens for rollout in drawn) > 40
+    assert len(lengths) > sum(rollout.completion_tokens for rollout in drawn) - len(drawn)
+    assert sum(length > 12 for length in lengths) <= len(drawn)
+
+
+def byte_level() -> tokenizers.Tokenizer:
+    """One token per byte, as every byte-level BPE has."""
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    made = tokenizers.Tokenizer(tokenizers.models.BPE({text: i for i, text in enumerate(alphabet)}, []))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    return made
+
+
+def byte_fallback() -> tokenizers.Tokenizer:
+    """Words with a mark for the space before them, and bytes: how Llama 2 and Gemma write."""
+    words = ["<unk>", "▁", "▁a", "a", "b", "ab", "▁b\n", "\n", *(f"<0x{byte:02X}>" for byte in range(256))]
+    vocabulary = {text: i for i, text in enumerate(words)}
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True))
+    parts = tokenizers.decoders
+    made.decoder = parts.Sequence([parts.Replace("▁", " "), parts.ByteFallback(), parts.Fuse(), parts.Strip(" ", 1, 0)])
+    return made
+
+
+@pytest.mark.parametrize("backend", [byte_level, byte_fallback])
+@pytest.mark.parametrize("stop", [(" ",), ("a ", "é\n"), ("😀",), ("b a", "ab\nab\n")])
+def test_a_tail_shows_what_the_last_token_completed(
+    backend: Callable[[], tokenizers.Tokenizer], stop: tuple[str, ...]
+) -> None:
+    """After every token of random rows, with bytes that are no text, special tokens in between and spaces that
+    decoders drop, a stop string first stands in the whole text exactly when it stands in the tail."""
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend())
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<think>"]})
+    decoder = Decoder(tokenizer, len(tokenizer))
+    special = tokenizer.convert_tokens_to_ids("<think>")
+    pieces = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", " ", "b", "é", "😀", "\n", "ab")]
+    draw, found = random.Random(0), 0
+    for _ in range(60):
+        row: list[int] = []
+        while len(row) < 80:
+            row += draw.choice([*pieces, [special] * 30, [draw.randrange(len(tokenizer))]])
+        for end in range(1, len(row) + 1):
+            (text,), (tail,) = decoder.texts([row[:end]]), decoder.tails([row[:end]], stop)
+            if find_stop(text, stop) is not None:
+                assert find_stop(tail, stop) is not None
+                found += 1
+                break
+    assert found > 5
 
 
 def test_a_prompt_without_room_is_named(model: ModelRef, sampler: TransformersSampler) -> None:

@@ -179,12 +179,15 @@ class Decoding:
     def _search_stops(self, slots: NDArray[np.int64], ended: NDArray[np.bool_]) -> None:
         if not len(slots):
             return
-        texts = self._decoder.texts([self._drawn[row].tokens for row in self._live[slots].tolist()])
-        for slot, text in zip(slots.tolist(), texts, strict=True):
-            cut = find_stop(text, self._params.stop)
-            if cut is not None:
-                self._drawn[int(self._live[slot])].cut = cut
-                ended[slot] = True
+        stop = self._params.stop
+        drawn = [self._drawn[row] for row in self._live[slots].tolist()]
+        tails = self._decoder.tails([one.tokens for one in drawn], stop)
+        for slot, one, tail in zip(slots.tolist(), drawn, tails, strict=True):
+            if find_stop(tail, stop) is None:
+                continue
+            (text,) = self._decoder.texts([one.tokens])
+            one.cut = find_stop(text, stop)
+            ended[slot] = one.cut is not None
 
     def _retire(self, finished: NDArray[np.bool_], tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """Take the finished rows out of the batch: the last live rows move into their slots."""

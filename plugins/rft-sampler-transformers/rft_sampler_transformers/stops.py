@@ -1,13 +1,15 @@
 """Stop strings, found without decoding every completion after every token.
 
 A completion can only come to contain a stop string by a token whose text holds a stop string's last
-character. Only rows with such a token are decoded and searched.
+character. Of rows with such a token the last few are decoded and searched; the whole row, where that
+finds something.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 REPLACEMENT = "\ufffd"
 """What a decoder writes for a part of a character: such a token may complete any character."""
+TOKENS_PER_CHARACTER = 4
+"""Most tokens that one character takes: the bytes of its UTF-8."""
+MARGIN = 8
+"""Tokens at the head of a tail, whose text may differ from theirs in the whole: parts of a character, a lost space."""
 
 
 class Decoder:
@@ -26,11 +32,18 @@ class Decoder:
     def __init__(self, tokenizer: PreTrainedTokenizerFast, vocab_size: int) -> None:
         self._tokenizer = tokenizer
         self._vocab_size = vocab_size
+        self._silent = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
         self.candidates = lru_cache(maxsize=16)(self._candidates)
 
     def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """The text of each row of token ids."""
         return [str(text) for text in self._decode(rows)]
+
+    def tails(self, rows: Sequence[Sequence[int]], stop: tuple[str, ...]) -> list[str]:
+        """The end of each row's text: it holds a stop string if the row's last token has completed one."""
+        count = TOKENS_PER_CHARACTER * max(map(len, stop)) + MARGIN
+        spoken = ((token for token in reversed(row) if token not in self._silent) for row in rows)
+        return self.texts([list(islice(tokens, count))[::-1] for tokens in spoken])
 
     def _candidates(self, stop: tuple[str, ...]) -> NDArray[np.bool_]:
         """Which tokens can complete a stop string: bool of shape (vocabulary,)."""
