@@ -124,12 +124,18 @@ FAMILIES: dict[str, dict[str, object]] = {
     "GPT2LMHeadModel": {},
     "GemmaForCausalLM": {"head_dim": 8},
     "Olmo2ForCausalLM": {},
+    "Gemma2ForCausalLM": {"head_dim": 8, "sliding_window": 64, "query_pre_attn_scalar": 8},
+    "GptOssForCausalLM": {"head_dim": 8, "sliding_window": 64, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "GPTJForCausalLM": {"rotary_dim": 4},
 }
+EAGER = {"Gemma2ForCausalLM", "GptOssForCausalLM", "GPTJForCausalLM"}
+"""Without scaled_dot_product_attention in transformers."""
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_has_the_logprobs_of_its_own_forward(model: ModelRef, tmp_path: Path, family: str) -> None:
-    """The lean step computes what each class that takes it computes; other classes take the plain step."""
+    """The lean step computes what each class that takes it computes; other classes take the plain step, with
+    their own attention where they have no other."""
     cls = getattr(transformers, family)
     torch.manual_seed(0)
     config = cls.config_class(
@@ -144,10 +150,37 @@ def test_every_family_has_the_logprobs_of_its_own_forward(model: ModelRef, tmp_p
     load_tokenizer(model.path).save_pretrained(tmp_path)
     ref = ModelRef(path=tmp_path)
     assert (choose_step(reference) is lean_step) == (family in LEAN)
-    for rollout in rollouts(make(ref).sample(unit(ref, max_tokens=12))):
+    assert (load_model(ref).config._attn_implementation == "eager") == (family in EAGER)
+    for rollout in rollouts(make(ref, max_batch=9).sample(unit(ref, max_tokens=12))):
         expected = plain_logits(reference, rollout).log_softmax(-1)
         chosen = expected.gather(-1, torch.tensor(rollout.completion_ids)[:, None])[:, 0]
         torch.testing.assert_close(torch.tensor(rollout.segments[1].logprobs), chosen, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (
+            transformers.BloomConfig(vocab_size=17, hidden_size=16, n_layer=1, n_head=2),
+            "type bloom takes its positions",
+        ),
+        (
+            transformers.FalconConfig(
+                vocab_size=17, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, alibi=True
+            ),
+            "type falcon takes its positions",
+        ),
+        (transformers.MptConfig(vocab_size=17, d_model=16, n_layers=1, n_heads=2), "set max_position_embeddings"),
+    ],
+)
+def test_models_that_cannot_be_batched_are_refused(
+    model: ModelRef, tmp_path: Path, config: transformers.PretrainedConfig, sentence: str
+) -> None:
+    """One sentence when the sampler is built, in place of an error from within the model at the first step."""
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    load_tokenizer(model.path).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=sentence):
+        make(ModelRef(path=tmp_path))
 
 
 def test_sliding_windows_are_refused_when_they_would_bite(model: ModelRef, tmp_path: Path) -> None:

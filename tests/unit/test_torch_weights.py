@@ -162,12 +162,16 @@ def test_every_lora_target_is_a_module(folder: Path) -> None:
     assert "'q_proj'" not in str(caught.value)
 
 
-def test_a_loaded_model_is_frozen_in_eval_mode_unless_asked(folder: Path) -> None:
-    """Eval mode always, gradients only for a trainer, attention by sdpa, dropout of the config without effect."""
+def test_a_loaded_model_is_frozen_in_eval_mode_unless_asked(folder: Path, tmp_path: Path) -> None:
+    """Eval mode always, gradients only for a trainer, attention by sdpa even if the config wishes otherwise."""
     model = load_model(ModelRef(path=folder))
     assert not model.training
     assert not any(p.requires_grad for p in model.parameters())
     assert model.config._attn_implementation == "sdpa"
+    wish = json.loads((folder / "config.json").read_text()) | {"attn_implementation": "eager"}
+    shutil.copytree(folder, tmp_path / "wish")
+    (tmp_path / "wish" / "config.json").write_text(json.dumps(wish))
+    assert load_model(ModelRef(path=tmp_path / "wish")).config._attn_implementation == "sdpa"
     trainable = load_model(ModelRef(path=folder), trainable=True)
     assert not trainable.training
     assert all(p.requires_grad for p in trainable.parameters())
@@ -407,6 +411,26 @@ def test_a_long_prompt_and_a_long_completion_share_a_micro_batch(tmp_path: Path)
     for prompt, completion in ((28, 4), (2, 30), (28, 2)):
         ids = [draw.randrange(28) for _ in range(prompt + completion)]
         rows.append(token_row(ids, range(prompt, len(ids)), share_prompt=True))
+    found = wanted_logits(model, pack(rows, torch.device("cpu")))
+    expected = torch.cat([model(torch.tensor([row.ids])).logits[0, [p - 1 for p in row.wanted]] for row in rows])
+    assert torch.allclose(found, expected, atol=1e-10)
+
+
+def test_models_without_fused_attention_are_trained_on_whole_rows(tmp_path: Path) -> None:
+    """GPT-J has its own attention only: no prefix is shared, and logits are those of each row alone."""
+    from transformers import GPTJConfig, GPTJForCausalLM
+
+    torch.manual_seed(0)
+    config = GPTJConfig(vocab_size=28, n_positions=32, n_embd=16, n_layer=2, n_head=2, rotary_dim=4)
+    GPTJForCausalLM(config).save_pretrained(tmp_path)
+    model = load_model(ModelRef(path=tmp_path)).double()
+    assert model.config._attn_implementation == "eager"
+    assert not can_share_prefixes(model)
+    draw = random.Random(0)
+    rows = []
+    for prompt, completion in ((9, 4), (2, 11), (9, 2)):
+        ids = [draw.randrange(28) for _ in range(prompt + completion)]
+        rows.append(token_row(ids, range(prompt, len(ids)), share_prompt=False))
     found = wanted_logits(model, pack(rows, torch.device("cpu")))
     expected = torch.cat([model(torch.tensor([row.ids])).logits[0, [p - 1 for p in row.wanted]] for row in rows])
     assert torch.allclose(found, expected, atol=1e-10)

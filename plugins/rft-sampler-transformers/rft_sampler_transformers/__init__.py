@@ -1,4 +1,4 @@
-"""The sampler `transformers`: any causal language model of transformers, with addressed randomness."""
+"""The sampler `transformers`: causal language models with keys and values in every layer, and addressed randomness."""
 
 from __future__ import annotations
 

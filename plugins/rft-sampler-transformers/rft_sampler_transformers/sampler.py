@@ -54,7 +54,7 @@ class TransformersSampler:
         self._weights: WeightRef | None = None
         self._kind: str | None = None
         shape = self._model.config.get_text_config()
-        self._max_context = int(shape.max_position_embeddings)
+        self._max_context = _max_context(shape, model.path)
         self._limits = Limits(
             layers=int(shape.num_hidden_layers),
             vocab_size=int(self._model.get_output_embeddings().weight.shape[0]),
@@ -198,6 +198,21 @@ def _token_bytes(shape: Any, dtype: torch.dtype) -> int:
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     size = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
     return int(2 * shape.num_hidden_layers * heads * size * dtype.itemsize)
+
+
+def _max_context(shape: Any, path: Path) -> int:
+    """Most tokens of prompt and completion. ModelError for models that cannot be told where a row begins."""
+    if shape.model_type == "bloom" or (shape.model_type == "falcon" and shape.alibi):
+        raise ModelError(
+            f"the model {path} of type {shape.model_type} takes its positions from a padding mask, which this sampler's "
+            "batches do not have; choose a model with position ids"
+        )
+    longest: int | None = getattr(shape, "max_position_embeddings", None)
+    if longest is None:
+        raise ModelError(
+            f"the model {path} does not say how many tokens it reads; set max_position_embeddings in its config.json"
+        )
+    return int(longest)
 
 
 def _attention_window(shape: Any, path: Path) -> int | None:

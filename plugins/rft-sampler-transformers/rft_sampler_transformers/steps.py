@@ -1,6 +1,6 @@
 """One decoding step: the logits that follow each row's last token.
 
-`plain_step` runs the model's own forward and works for every causal language model. For small models most
+`plain_step` runs the model's own forward and works for every model that the sampler takes. For small models most
 of its time is Python: dozens of nested module calls per layer. `lean_step` computes the same for the
 Llama family by calling the linear layers of the live modules (adapters included) in one flat loop.
 A test holds the two, and every supported class, to equal logits.

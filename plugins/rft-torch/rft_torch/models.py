@@ -29,7 +29,7 @@ def load_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedModel:
     """The causal language model at `ref`, on its device, in its dtype, in eval mode.
 
     Attention is torch's scaled_dot_product_attention, which is exact, needs no extra package and has
-    a fast causal path. Eval mode holds for training as well: it turns off every dropout of the base
+    a fast causal path; in architectures without it (Gemma 2, GPT-OSS, GPT-J), transformers' own. Eval mode holds for training as well: it turns off every dropout of the base
     model, so that the trainer's log-probabilities are those of the sampler's policy.
 
     `trainable` says which parameters require gradients: all (the adapter's if `ref` has one), or none.
@@ -48,7 +48,7 @@ def load_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedModel:
         model, info = AutoModelForCausalLM.from_pretrained(
             ref.path,
             dtype=getattr(torch, ref.dtype),
-            attn_implementation="sdpa",
+            attn_implementation=None,  # sdpa or else eager, whatever the config says
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
