@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -508,6 +509,20 @@ def test_adapters_are_loaded_over_the_base(model: ModelRef, tmp_path: Path) -> N
             torch.testing.assert_close(torch.tensor(rollout.segments[1].logprobs), chosen, atol=1e-4, rtol=0)
     with pytest.raises(IntegrityError, match="has served adapter ones"):
         sampler.load_policy(policy(model.path, 3))
+
+
+@pytest.mark.parametrize(
+    "package", ["rft-sampler-transformers", "rft-torch", "transformers", "tokenizers", "peft", "numpy"]
+)
+def test_the_fingerprint_names_every_package(
+    sampler: TransformersSampler, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    """Another version of what tokenizes, adapts, draws or computes is another fingerprint."""
+    before = sampler.info().fingerprint
+    monkeypatch.setattr(
+        "rft_sampler_transformers.sampler.version", lambda name: "0.0.1" if name == package else version(name)
+    )
+    assert sampler.info().fingerprint != before
 
 
 def test_info_names_model_and_build(model: ModelRef, sampler: TransformersSampler) -> None:

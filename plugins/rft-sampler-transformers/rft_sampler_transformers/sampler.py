@@ -20,6 +20,9 @@ from rft_sampler_transformers.stops import Decoder
 from rft_torch.models import encode_prompt, eos_ids, load_model, load_tokenizer
 from rft_torch.weights import load_adapter, load_full
 
+PACKAGES = ("rft-sampler-transformers", "rft-torch", "transformers", "tokenizers", "peft", "numpy")
+"""Whose version may change a rollout's bits; torch names its build itself."""
+
 
 def build_sampler(config: TransformersSamplerConfig, context: BuildContext) -> TransformersSampler:
     """The sampler for the run's model. ConfigError if the hosting process names no model."""
@@ -70,9 +73,8 @@ class TransformersSampler:
     def info(self) -> SamplerInfo:
         device = self._model.device
         build = {
-            "sampler": version("rft-sampler-transformers"),
+            "versions": {name: version(name) for name in PACKAGES},
             "torch": torch.__version__,
-            "transformers": version("transformers"),
             "machine": platform.machine(),
             "cpu": torch.backends.cpu.get_cpu_capability(),
             "threads": torch.get_num_threads(),
