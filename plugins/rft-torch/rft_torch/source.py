@@ -13,6 +13,8 @@ from rft_core.specs import BuildContext, ComponentConfig
 from rft_core.types import ModelRef
 
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "LICENSE*", "README.md")
+HUB_DOUBLES = ("consolidated*", "*/*.safetensors")
+"""The same weights once more, in their makers' own format (Mistral's repositories, GPT-OSS's `original/`)."""
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -73,7 +75,13 @@ class PretrainedSource:
 
         what = f"the model '{repo_id}'" + (f" at revision '{self._config.revision}'" if self._config.revision else "")
         try:
-            return Path(snapshot_download(repo_id, revision=self._config.revision, allow_patterns=list(HUB_FILES)))
+            folder = snapshot_download(
+                repo_id,
+                revision=self._config.revision,
+                allow_patterns=list(HUB_FILES),
+                ignore_patterns=list(HUB_DOUBLES),
+            )
+            return Path(folder)
         except GatedRepoError as error:
             raise ModelError(f"{what} is gated; accept its terms on the hub and log in with `hf auth login`") from error
         except RevisionNotFoundError as error:
