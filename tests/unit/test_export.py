@@ -11,12 +11,14 @@ import torch
 from click.testing import CliRunner
 from tiny_models import context, make_model, random_groups
 
-from rft_core.errors import RunDirError
+from rft_core.errors import ModelError, RunDirError
 from rft_core.types import ModelRef, TrainBatch
 from rft_optimizer_policy_gradient.config import PolicyGradientConfig
 from rft_optimizer_policy_gradient.optimizer import PolicyGradient
-from rft_torch.export import export, find_checkpoint
+from rft_torch.export import export, find_checkpoint, merge_adapter
+from rft_torch.lora import LoraSettings, add_lora
 from rft_torch.models import load_model
+from rft_torch.weights import adapter_tensors, publish_adapter, publish_full
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 
@@ -52,6 +54,31 @@ def test_a_merged_adapter_equals_base_and_adapter(tmp_path: Path) -> None:
     assert not torch.allclose(load_model(ModelRef(path=tmp_path / "base"))(IDS).logits, expected, atol=1e-2)
     assert "largest difference in logits" in output
     assert not list((tmp_path / "out").glob("adapter*"))
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_tolerance_of_a_merge_follows_the_logits(tmp_path: Path, broken: bool) -> None:
+    """Logits in the thousands are rounded by more than 1e-4, and merged all the same; those that are no numbers are not."""
+    base = make_model(tmp_path / "base", tie_word_embeddings=False)
+    model = load_model(ModelRef(path=base))
+    with torch.no_grad():
+        model.lm_head.weight.mul_(3000)
+    publish_full(model, base)
+    add_lora(model, LoraSettings(rank=4), seed=0, base_path=str(base))
+    with torch.no_grad():
+        for tensor in adapter_tensors(model).values():
+            tensor.copy_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1)) / 10)
+        if broken:
+            tensor[0, 0] = torch.nan
+    for name in ("adapter", "out"):
+        (tmp_path / name).mkdir()
+    publish_adapter(model, tmp_path / "adapter")
+    if broken:
+        with pytest.raises(ModelError, match="changed logits by nan"):
+            merge_adapter(ModelRef(path=base), tmp_path / "adapter", tmp_path / "out")
+        assert not list((tmp_path / "out").iterdir())
+    else:
+        assert 1e-4 < merge_adapter(ModelRef(path=base), tmp_path / "adapter", tmp_path / "out") < 0.1
 
 
 def test_an_unmerged_adapter_names_its_base(tmp_path: Path) -> None:

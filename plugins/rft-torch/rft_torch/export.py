@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 STEP = re.compile(r"step-(\d+)")
 TOLERANCE = 1e-4
-"""Largest difference between logits of the merged model and of base and adapter, in float32."""
+"""Largest difference between logits of the merged model and of base and adapter, in float32, as a share of
+the largest logit; of 1, where all are smaller."""
 PROBE_TOKENS = 16
 
 
@@ -72,7 +73,7 @@ def find_checkpoint(run_dir: Path, name: str) -> Path:
 
 def merge_adapter(base: ModelRef, adapter: Path, out: Path) -> float:
     """Write base and adapter as one model to `out`; returns the largest difference in logits on random
-    tokens. ModelError, and nothing usable in `out`, if it is over `TOLERANCE`.
+    tokens. ModelError, and nothing usable in `out`, if it is over `TOLERANCE` of their scale.
 
     Merged and compared in float32; stored in the base's dtype.
     """
@@ -86,9 +87,10 @@ def merge_adapter(base: ModelRef, adapter: Path, out: Path) -> float:
     before = _probe(model)
     merge(model)
     difference = float((_probe(model) - before).abs().max())
-    if not difference <= TOLERANCE:
+    limit = TOLERANCE * max(1.0, float(before.abs().max()))
+    if not difference <= limit:
         raise ModelError(
-            f"merging {adapter} changed logits by {difference:.2e}, more than {TOLERANCE:g}; export it without --merge"
+            f"merging {adapter} changed logits by {difference:.2e}, more than {limit:.2e}; export it without --merge"
         )
     publish_full(model, out, dtype=getattr(torch, base.dtype))
     copy_side_files(adapter, out, config=False)
