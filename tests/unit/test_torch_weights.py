@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_models import EOS, context, make_model
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rft_core.errors import ConfigError, DataError, ModelError
 from rft_core.types import Item, ModelRef, TrainBatch
@@ -510,9 +511,13 @@ def test_prefixes_are_not_shared_where_attention_is_windowed(tmp_path: Path) -> 
     assert not can_share_prefixes(windowed)
 
 
+@pytest.mark.parametrize("chunk", [1, 30, 10_000])
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
-def test_logprobs_and_their_gradient_equal_log_softmax(temperature: float) -> None:
-    """Values, entropy and gradient, in float64 against torch's own functions."""
+def test_logprobs_and_their_gradient_equal_log_softmax(
+    monkeypatch: pytest.MonkeyPatch, temperature: float, chunk: int
+) -> None:
+    """Values, entropy and gradient, in float64 against torch's own functions, in one chunk, some, and one a token."""
+    monkeypatch.setattr("rft_torch.logprobs.CHUNK_LOGITS", chunk)
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(7, 11, generator=generator, dtype=torch.float64, requires_grad=True)
     targets = torch.randint(11, (7,), generator=generator)
@@ -526,6 +531,41 @@ def test_logprobs_and_their_gradient_equal_log_softmax(temperature: float) -> No
     assert torch.allclose(gradient, reference, atol=1e-12)
     assert torch.allclose(entropy, -(expected.exp() * expected).sum(-1), atol=1e-12)
     assert not entropy.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_logprobs_make_one_tensor_of_the_size_of_the_logits(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, temperature: float
+) -> None:
+    """Of what the two passes allocate only the gradient is larger than a chunk; a second time gives the same bits,
+    and float32 those of one chunk to 1e-6."""
+    made: list[str] = []
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            name = func.overloadpacket.__name__
+            if isinstance(out, torch.Tensor) and out.numel() > 100 and name != "detach":  # a view
+                made.append(name)
+            return out
+
+    def both(chunk: int) -> tuple[torch.Tensor, ...]:
+        monkeypatch.setattr("rft_torch.logprobs.CHUNK_LOGITS", chunk)
+        logits = torch.randn(40, 25, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
+        targets = torch.arange(40) % 25
+        with Watching():
+            logprobs, entropy = token_logprobs(logits, targets, temperature)
+            logprobs.backward(torch.linspace(-1, 1, 40))
+        assert logits.grad is not None
+        return logprobs.detach(), entropy, logits.grad
+
+    first, second = both(100), both(100)
+    assert made == ["empty_like"] * 2
+    assert all(map(torch.equal, first, second))
+    rounding = 1e-6 if dtype == torch.float32 else 1e-2
+    assert all(torch.allclose(a, b, atol=rounding) for a, b in zip(first, both(10_000), strict=True))
+    assert first[2].dtype == dtype
 
 
 def test_entropy_of_ruled_out_tokens_is_finite_and_nan_is_kept() -> None:
