@@ -15,14 +15,13 @@ before the step, so it is exactly 1 in the first update.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from rft_core.errors import ConfigError
 from rft_core.specs import BuildContext
-from rft_core.types import Item, Needs, SamplingParams, TrainBatch, TrainReport, WeightRef
+from rft_core.types import Item, Needs, SamplingParams, TrainBatch, TrainReport
 from rft_optimizer_policy_gradient.config import PolicyGradientConfig
 from rft_optimizer_policy_gradient.kl import k3
 from rft_optimizer_policy_gradient.meter import Meter
@@ -30,10 +29,10 @@ from rft_optimizer_policy_gradient.objective import clipped_surrogate
 from rft_optimizer_policy_gradient.samples import Sample, part_samples, with_old
 from rft_optimizer_policy_gradient.selection import Selection, select
 from rft_torch.batching import plan
-from rft_torch.trainer import Trainer
+from rft_torch.trained import Trained
 
 
-class PolicyGradient:
+class PolicyGradient(Trained):
     """See the module."""
 
     needs: Needs = "rollouts"
@@ -48,12 +47,11 @@ class PolicyGradient:
         whole = sampling.top_p == 1.0
         if config.ratio == "behaviour" and not whole:
             raise ConfigError("behaviour ratios need sampling.top_p: 1; use auto or trainer", where="optimizer.ratio")
+        super().__init__(config, context, keep_reference=config.kl > 0)
         self._config = config
         self._temperature = sampling.temperature
         self._compare_sampler = whole
         self._own_ratio = config.ratio == "trainer" or not whole
-        self._trainer = Trainer(config, context, keep_reference=config.kl > 0)
-        self.bitwise = self._trainer.bitwise
 
     def step(self, batch: TrainBatch) -> TrainReport:
         """One or more updates from graded groups. Raises FloatingPointError, before the weights change,
@@ -138,18 +136,6 @@ class PolicyGradient:
     def validate(self, items: Sequence[Item]) -> Mapping[str, float]:
         """Nothing can be said about a policy without sampling from it."""
         return {}
-
-    def publish(self, folder: Path, *, run_id: str, lineage: str) -> WeightRef:
-        return self._trainer.publish(folder, run_id=run_id, lineage=lineage)
-
-    def save(self, folder: Path) -> None:
-        self._trainer.save(folder)
-
-    def load(self, folder: Path) -> None:
-        self._trainer.load(folder)
-
-    def close(self) -> None:
-        """Nothing is held but memory."""
 
 
 def _batch_metrics(batch: TrainBatch, selection: Selection) -> dict[str, float]:

@@ -8,30 +8,28 @@ The prompt's tokens are read, not learned. The end of sequence is part of the co
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from rft_core.specs import BuildContext
-from rft_core.types import Item, Needs, TrainBatch, TrainReport, WeightRef
+from rft_core.types import Item, Needs, TrainBatch, TrainReport
 from rft_optimizer_sft.config import SftConfig
 from rft_optimizer_sft.rows import RowEncoder
 from rft_torch.batching import TokenRow, plan
 from rft_torch.logprobs import token_logprobs
 from rft_torch.models import load_tokenizer
-from rft_torch.trainer import Trainer
+from rft_torch.trained import Trained
 
 
-class Sft:
+class Sft(Trained):
     """See the module."""
 
     needs: Needs = "labels"
 
     def __init__(self, config: SftConfig, context: BuildContext) -> None:
+        super().__init__(config, context)
         self._config = config
-        self._trainer = Trainer(config, context)
-        self.bitwise = self._trainer.bitwise
         tokenizer = load_tokenizer(self._trainer.base)
         limit = getattr(self._trainer.model.config.get_text_config(), "max_position_embeddings", None)
         # two encoders, because keys are unique in their source only
@@ -81,18 +79,6 @@ class Sft:
             batch, logits_NV = self._trainer.logits([rows[i] for i in indices])
             logprobs_N, _ = token_logprobs(logits_NV, batch.targets_N)
             yield indices, -logprobs_N.sum(), (logits_NV.detach().argmax(dim=-1) == batch.targets_N).sum()
-
-    def publish(self, folder: Path, *, run_id: str, lineage: str) -> WeightRef:
-        return self._trainer.publish(folder, run_id=run_id, lineage=lineage)
-
-    def save(self, folder: Path) -> None:
-        self._trainer.save(folder)
-
-    def load(self, folder: Path) -> None:
-        self._trainer.load(folder)
-
-    def close(self) -> None:
-        """Nothing is held but memory."""
 
 
 def _total(values: Sequence[Tensor]) -> float:

@@ -1,0 +1,30 @@
+"""What every optimizer with a `Trainer` does the same way: publish, save and continue its policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rft_core.specs import BuildContext
+from rft_core.types import WeightRef
+from rft_torch.settings import TrainerConfig
+from rft_torch.trainer import Trainer
+
+
+class Trained:
+    """The part of `rft_core.Optimizer` that the trainer answers; a subclass adds `needs`, `step` and `validate`."""
+
+    def __init__(self, config: TrainerConfig, context: BuildContext, *, keep_reference: bool = False) -> None:
+        self._trainer = Trainer(config, context, keep_reference=keep_reference)
+        self.bitwise = self._trainer.bitwise
+
+    def publish(self, folder: Path, *, run_id: str, lineage: str) -> WeightRef:
+        return self._trainer.publish(folder, run_id=run_id, lineage=lineage)
+
+    def save(self, folder: Path) -> None:
+        self._trainer.save(folder)
+
+    def load(self, folder: Path) -> None:
+        self._trainer.load(folder)
+
+    def close(self) -> None:
+        """Nothing is held but memory."""
