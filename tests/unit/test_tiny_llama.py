@@ -19,8 +19,8 @@ from rft_core.template import render
 from rft_core.weights import digest_of
 from rft_tiny_llama import rft_data_sources, rft_model_sources
 from rft_tiny_llama.arithmetic import ALPHABET, Arithmetic, ArithmeticConfig, split_of, worked_solution
-from rft_tiny_llama.config import CharacterTokenizer, TinyLlamaConfig
-from rft_tiny_llama.vocabulary import build_tokenizer
+from rft_tiny_llama.config import CharacterTokenizer, PhraseTokenizer, TinyLlamaConfig
+from rft_tiny_llama.vocabulary import build_tokenizer, phrases
 
 (MODEL,) = rft_model_sources()
 (DATA,) = rft_data_sources()
@@ -166,6 +166,15 @@ def test_the_corpus_is_part_of_the_name(tmp_path: Path) -> None:
     assert materialize(tmp_path / "cache", tmp_path, tokenizer={**settings, "corpus": ["copy.jsonl"]}) == before
     file.write_text(json.dumps({"messages": [{"role": "user", "content": "new"}]}))
     assert materialize(tmp_path / "cache", tmp_path, tokenizer=settings).path != before.path
+
+
+def test_only_line_feeds_end_a_row_of_the_corpus(tmp_path: Path) -> None:
+    """Characters that Unicode calls line ends may stand in a JSON string as they are; CRLF ends a row as well."""
+    texts = ["a\u2028b", "c\u0085d", "e\u2029f"]
+    rows = [{"messages": [{"role": "user", "content": text}]} for text in texts]
+    (tmp_path / "rows.jsonl").write_bytes("\r\n".join(json.dumps(r, ensure_ascii=False) for r in rows).encode())
+    settings = PhraseTokenizer.model_validate({"type": "phrases", "corpus": ["rows.jsonl"], "separators": [", "]})
+    assert phrases(settings, [tmp_path / "rows.jsonl"]) == sorted([", ", *texts])
 
 
 @pytest.mark.parametrize(

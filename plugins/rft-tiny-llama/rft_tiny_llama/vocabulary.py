@@ -81,7 +81,7 @@ def phrases(settings: PhraseTokenizer, files: Sequence[Path]) -> list[str]:
 def _texts(file: Path, extra: Sequence[str]) -> Iterator[str]:
     """The message contents and extra fields of every row. DataError names a line that is not a row."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")  # splitlines would cut at U+2028 inside a string
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"the tokenizer's corpus {file} cannot be read ({error}); check model.tokenizer.corpus"
