@@ -17,6 +17,9 @@ from rft_core.types import Json
 
 MAX_DEPTH = 64
 
+_SAFE_DIGITS = 308
+"""An integer of so many digits is within a double's range."""
+
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|(?P<constant>-?Infinity|NaN)|(?P<number>-?\d[\d.eE+-]*)')
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _QUOTES = "“”„‟«»"
@@ -25,7 +28,9 @@ _QUOTES = "“”„‟«»"
 def loads(text: str) -> Json:
     """The value of a JSON text. DataError, with column and hint, if it is not strict JSON."""
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int
+        )
     except json.JSONDecodeError as error:
         raise _syntax_error(text, error) from None
     except _NotFiniteError as error:
@@ -33,12 +38,11 @@ def loads(text: str) -> Json:
         raise DataError(
             f"{error} is not a JSON number", column=column, hint="write null, or leave the key out"
         ) from None
+    except _TooLargeError as error:
+        column = _column(text, str(error))
+        raise DataError("a number has too many digits", column=column, hint="write it as a string") from None
     except RecursionError:
         raise _too_deep() from None
-    except ValueError as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError("a number has too many digits", hint="write it as a string") from None
     # Only a text with so many brackets can be nested so deep; counting them is cheap.
     if (
         text.count("{") + text.count("[") > MAX_DEPTH
@@ -53,6 +57,10 @@ def loads(text: str) -> Json:
 
 class _NotFiniteError(ValueError):
     """Carries the text of a number that no double holds."""
+
+
+class _TooLargeError(ValueError):
+    """Carries the text of an integer that no double holds."""
 
 
 def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
@@ -77,6 +85,12 @@ def _float(text: str) -> float:
     if not math.isfinite(number):
         raise _NotFiniteError(text)
     return number
+
+
+def _int(text: str) -> int:
+    if len(text) > _SAFE_DIGITS and not math.isfinite(float(text)):
+        raise _TooLargeError(text)
+    return int(text)
 
 
 def _column(text: str, token: str) -> int | None:

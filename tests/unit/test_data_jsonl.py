@@ -54,7 +54,8 @@ BAD_ROWS = [
     ("nan", f'{{{USER}, "s": "NaN", "a": NaN}}'.encode(), 1 + len(USER) + 20, "NaN is not a JSON number", "null"),
     ("infinity", f'{{{USER}, "a": -Infinity}}'.encode(), 1 + len(USER) + 8, "-Infinity", "null"),
     ("overflow", f'{{{USER}, "a": 1e999}}'.encode(), 1 + len(USER) + 8, "1e999", "null"),
-    ("too_many_digits", f'{{{USER}, "a": {"9" * 5000}}}'.encode(), None, "too many digits", "string"),
+    ("integer_overflow", f'{{{USER}, "a": -{"9" * 309}}}'.encode(), 1 + len(USER) + 8, "too many digits", "string"),
+    ("too_many_digits", f'{{{USER}, "a": {"9" * 5000}}}'.encode(), 1 + len(USER) + 8, "too many digits", "string"),
     ("duplicate_key", f'{{{USER}, "a": 1, "a": 2}}'.encode(), None, '"a" stands twice', "keep one"),
     ("deep_nesting", f'{{{USER}, "a": {"[" * MAX_DEPTH}{"]" * MAX_DEPTH}}}'.encode(), None, "deeper than", "flatten"),
     ("absurd_nesting", b"[" * 100_000, None, "deeper than", "flatten"),
@@ -131,6 +132,27 @@ def test_a_bad_row_can_be_skipped_and_is_counted(
     assert keys(source) == ["rows.jsonl:1", "rows.jsonl:3"]
     assert [(skipped.line, skipped.column) for skipped in source.skipped] == [(2, column)]
     assert problem.lower() in source.skipped[0].reason.lower()
+
+
+@pytest.mark.parametrize(
+    ("row", "column"), [(row, column) for _, row, column, _, _ in BAD_ROWS if column and not row.startswith(b"\xff")]
+)
+def test_columns_are_those_of_the_file(tmp_path: Path, row: bytes, column: int) -> None:
+    """White space before a row counts: the column is the place in the line as it stands in the file."""
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, b" \t " + row)
+    assert caught.value.column == 3 + column
+    source = load(tmp_path, GOOD + b"\n \t " + row, on_bad_row="skip")
+    assert [skipped.column for skipped in source.skipped] == [3 + column]
+
+
+def test_integers_up_to_the_largest_double_are_read(tmp_path: Path) -> None:
+    """Whatever a double can hold is a number, with all of its digits."""
+    numbers = [10**308 + 1, -(10**308), int(1.7976931348623157e308), 0]
+    source = load(tmp_path, f'{{{USER}, "a": {numbers}}}'.encode())
+    assert source.item(0).row["a"] == numbers
+    with pytest.raises(DataError, match="too many digits"):
+        load(tmp_path, f'{{{USER}, "a": [{10**309}]}}'.encode())
 
 
 def test_there_are_at_least_thirty_kinds() -> None:

@@ -93,7 +93,7 @@ class JsonlSource:
         first_error: DataError | None = None
         first, limit = self._config.offset, self._config.limit
         rows = 0
-        for line, offset, raw in _rows(handle):
+        for line, start, indent, raw in _rows(handle):
             rows += 1
             if rows <= first:
                 continue
@@ -104,13 +104,14 @@ class JsonlSource:
                     )
                 parse_row(raw)
             except DataError as error:
-                located = error.located(self._name, line)
+                column = None if error.column is None else indent + error.column
+                located = DataError(error.problem, file=self._name, line=line, column=column, hint=error.hint)
                 if self._config.on_bad_row == "error":
                     raise located from None
                 first_error = first_error or located
-                skipped.append(SkippedRow(line, error.column, f"{error.problem}; {error.hint}"))
+                skipped.append(SkippedRow(line, column, f"{error.problem}; {error.hint}"))
             else:
-                self._offsets.append(offset)
+                self._offsets.append(start + indent)
                 self._lengths.append(len(raw))
                 self._lines.append(line)
                 self._checksums.append(zlib.crc32(raw))
@@ -132,9 +133,10 @@ class JsonlSource:
         )
 
 
-def _rows(handle: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
-    """(line, offset, bytes) of every line that is not blank, without white space around it. Of a line
-    that is too long, the first MAX_ROW_BYTES + 1 bytes."""
+def _rows(handle: BinaryIO) -> Iterator[tuple[int, int, int, bytes]]:
+    """(line, offset, indent, bytes) of every line that is not blank: where it starts, how much white space
+    it starts with, and what it holds without white space around it. Of a line that is too long, the first
+    MAX_ROW_BYTES + 1 bytes."""
     line = offset = 0
     readline, limit = handle.readline, MAX_ROW_BYTES + 1
     while raw := readline(limit):
@@ -145,7 +147,7 @@ def _rows(handle: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
             offset += len(rest)
         stripped = raw.strip(_BLANK) if len(raw) < limit else raw
         if stripped:
-            yield line, start + len(raw) - len(raw.lstrip(_BLANK)), stripped
+            yield line, start, len(raw) - len(raw.lstrip(_BLANK)), stripped
 
 
 def _open(path: Path) -> BinaryIO:
