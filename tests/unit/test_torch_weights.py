@@ -579,15 +579,15 @@ def test_entropy_of_ruled_out_tokens_is_finite_and_nan_is_kept() -> None:
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [
-        ("constant", [0.5, 1, 1, 1, 1, 1]),
-        ("linear", [0.5, 1, 1, 0.75, 0.5, 0.25]),
-        ("cosine", [0.5, 1, 1, 0.85355, 0.5, 0.14645]),
+        ("constant", [0.5, 1, 1, 1, 1, 1, 1]),
+        ("linear", [0.5, 1, 1, 0.75, 0.5, 0.25, 0]),
+        ("cosine", [0.5, 1, 1, 0.85355, 0.5, 0.14645, 0]),
     ],
 )
 def test_learning_rate_schedules(schedule: Any, expected: list[float]) -> None:
-    """Two steps of warm-up, then four of the schedule."""
+    """Two steps of warm-up, then four of the schedule; one after the last would be the first at 0."""
     config = TrainerConfig(learning_rate=1.0, schedule=schedule, warmup_steps=2)
-    assert [learning_rate(config, step, 6) for step in range(1, 7)] == pytest.approx(expected, abs=1e-5)
+    assert [learning_rate(config, step, 6) for step in range(1, 8)] == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_plugins_import_without_torch() -> None:

@@ -19,7 +19,8 @@ class TrainerConfig(ComponentConfig):
 
     learning_rate: float = Field(1e-5, gt=0, description="Peak learning rate of AdamW.")
     schedule: Schedule = Field(
-        "constant", description="Learning rate after the warm-up: kept, or falling to 0 at the last step."
+        "constant",
+        description="Learning rate after the warm-up: kept, or falling so that it would be 0 one step after the last.",
     )
     warmup_steps: int = Field(0, ge=0, description="Steps over which the learning rate rises linearly.")
     betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="Decay of AdamW's two moments.")
@@ -40,9 +41,13 @@ class TrainerConfig(ComponentConfig):
 
 
 def learning_rate(config: TrainerConfig, step: int, total_steps: int) -> float:
-    """Learning rate of `step` (from 1) out of `total_steps`. A function of the step alone, so that a
-    resumed run needs no state: the warm-up reaches the peak at step `warmup_steps`, and the last step
-    of a falling schedule is the last one above 0."""
+    """Learning rate of `step` (from 1) out of `total_steps` (T). With W = `warmup_steps`:
+
+        peak · step / W                        up to step W
+        peak · f((step − 1 − W) / (T − W))     then, with f(x) = 1 (constant), 1 − x (linear), (1 + cos πx) / 2 (cosine)
+
+    The step after the warm-up has the peak once more, and the last step is above 0: step T + 1 would be the
+    first at 0. A function of the step alone, so that a resumed run needs no state."""
     if step <= config.warmup_steps:
         return config.learning_rate * step / config.warmup_steps
     if config.schedule == "constant":
