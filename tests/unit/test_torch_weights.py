@@ -1,4 +1,4 @@
-"""Models, weights, prompts, micro-batches and log-probabilities of `rft_torch`."""
+"""Models, weights, micro-batches and log-probabilities of `rft_torch`."""
 
 from __future__ import annotations
 
@@ -9,27 +9,22 @@ import random
 import shutil
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_models import EOS, context, make_model
+from tiny_models import make_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rft_core.errors import ConfigError, DataError, ModelError
-from rft_core.types import Item, ModelRef, TrainBatch
+from rft_core.errors import ConfigError, ModelError
+from rft_core.types import ModelRef
 from rft_core.weights import digest_of, verify
-from rft_optimizer_sft.config import SftConfig
-from rft_optimizer_sft.optimizer import Sft
 from rft_torch.batching import plan, token_row
 from rft_torch.forward import can_share_prefixes, pack, wanted_logits
 from rft_torch.logprobs import token_logprobs
-from rft_torch.models import PretrainedConfig, encode_prompt, eos_ids, load_model, load_tokenizer
+from rft_torch.models import load_model, load_tokenizer
 from rft_torch.settings import TrainerConfig, learning_rate
-from rft_torch.source import build_source
 from rft_torch.weights import copy_side_files, load_adapter, load_full, publish_adapter, publish_full
 
 IDS = torch.tensor([[5, 6, 7, 8]])
@@ -223,188 +218,6 @@ def test_code_of_a_model_repository_never_runs(folder: Path, tmp_path: Path) -> 
     assert not (tmp_path / "ran").exists()
 
 
-def test_prompts_without_and_with_a_template(folder: Path) -> None:
-    """No template: contents by line. A template: with the opening of the answer, and `system` for a refused `developer`."""
-    tokenizer = load_tokenizer(folder)
-    messages = [
-        {"role": "developer", "content": "abc"},
-        {"role": "user", "content": [{"type": "text", "text": "1+2="}]},
-    ]
-    assert encode_prompt(tokenizer, [messages[1]]) == tokenizer("1+2=")["input_ids"]
-    assert len(encode_prompt(tokenizer, messages)) == 3 + 1 + 4
-    tokenizer.chat_template = (
-        "{% for m in messages %}{% if m.role not in ['system', 'user'] %}{{ raise_exception('no role ' + m.role) }}{% endif %}"
-        "{{ m.role[0] }}{{ m.content }}{% endfor %}{% if add_generation_prompt %}={% endif %}"
-    )
-    plain = [{"role": "developer", "content": "abc"}, {"role": "user", "content": "12"}]
-    assert tokenizer.decode(encode_prompt(tokenizer, plain)).replace("<unk>", "?") == "?abc?12="
-    with pytest.raises(DataError, match="no role tool"):
-        encode_prompt(tokenizer, [{"role": "tool", "content": "1"}])
-    with pytest.raises(DataError, match="no tokens"):
-        encode_prompt(load_tokenizer(folder), [{"role": "user", "content": ""}])
-
-
-QWEN3 = """{%- if messages[0].role == 'system' %}{{- '<system>' + messages[0].content }}{%- endif %}
-{%- for message in messages %}
-    {%- set content = message.content if message.content is string else '' %}
-    {%- if message.role == 'user' or (message.role == 'system' and not loop.first) %}
-        {{- '<' + message.role + '>' + content }}
-    {%- endif %}
-{%- endfor %}{%- if add_generation_prompt %}{{- '<assistant>' }}{%- endif %}"""
-"""How the templates of Qwen3 treat roles and contents: an unknown role and a list of parts are dropped."""
-HARMONY = "{% for m in messages %}{{ '<' + m.role + '>' + m.content }}{% endfor %}<assistant>"
-
-
-@pytest.mark.parametrize(
-    ("template", "expected"),
-    [(QWEN3, "<system>abc<user>1+2=<assistant>"), (HARMONY, "<developer>abc<user>1+2=<assistant>")],
-)
-def test_templates_lose_no_text(folder: Path, template: str, expected: str) -> None:
-    """A template that passes over the developer gets a system message, one that knows the role keeps it,
-    and text parts arrive joined, also where the template has only strings in mind."""
-    tokenizer = load_tokenizer(folder)
-    tokenizer.chat_template = template
-    messages = [
-        {"role": "developer", "content": "abc"},
-        {"role": "user", "content": [{"type": "text", "text": "1+"}, {"type": "input_text", "text": "2="}]},
-    ]
-    assert encode_prompt(tokenizer, messages) == tokenizer(expected)["input_ids"]
-    tokenizer.chat_template = {"default": HARMONY, "tool_use": QWEN3}  # each template has its own answer
-    found = [encode_prompt(tokenizer, messages, tools) for tools in ((), ({"type": "function"},))]
-    assert found == [
-        tokenizer(text)["input_ids"]
-        for text in ("<developer>abc<user>1+2=<assistant>", "<system>abc<user>1+2=<assistant>")
-    ]
-
-
-def test_chat_templates_are_sandboxed(folder: Path) -> None:
-    """A template that reaches for Python's internals is refused with a sentence."""
-    tokenizer = load_tokenizer(folder)
-    tokenizer.chat_template = "{{ messages.__class__.__mro__[1].__subclasses__() }}"
-    with pytest.raises(DataError, match="SecurityError"):
-        encode_prompt(tokenizer, [{"role": "user", "content": "1"}])
-
-
-def test_every_end_of_sequence_counts(folder: Path) -> None:
-    """Those of the generation config, the model's config and the tokenizer, lists and single ids."""
-    model, tokenizer = load_model(ModelRef(path=folder)), load_tokenizer(folder)
-    assert eos_ids(model, tokenizer) == {EOS}
-    model.generation_config.eos_token_id = [4, 5]
-    assert eos_ids(model, tokenizer) == {EOS, 4, 5}
-
-
-def test_composite_models_are_asked_about_their_text_part(folder: Path, tmp_path: Path) -> None:
-    """Gemma 3 with a vision tower: settings of its language model end completions, keep its windows from
-    sharing prefixes, bound rows, and size the export's probe."""
-    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
-
-    from rft_torch.export import _probe
-
-    tokenizer = load_tokenizer(folder)
-    text = {
-        "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64,
-        "sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"], "eos_token_id": 7, "pad_token_id": 0,
-    }  # fmt: skip
-    vision = {
-        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28,
-    }  # fmt: skip
-    config = Gemma3Config(
-        text_config=text, vision_config=vision, mm_tokens_per_image=4, boi_token_index=20, eoi_token_index=21,
-        image_token_index=22,
-    )  # fmt: skip
-    Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    model = load_model(ModelRef(path=tmp_path))
-    assert eos_ids(model, tokenizer) == {EOS, 7}
-    assert not can_share_prefixes(model)
-    assert _probe(model).shape[-1] == len(tokenizer)
-    optimizer = Sft(SftConfig(target="{{item.answer}}"), context(tmp_path))
-    row = {"messages": [{"role": "user", "content": "1" * 70}], "answer": "2"}
-    with pytest.raises(DataError, match="the model reads 64"):
-        optimizer.step(TrainBatch(step=1, total_steps=1, items=(Item(key="k", index=0, row=row),)))
-
-
-def test_pretrained_source_finds_folders(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Relative to the run file; what is neither a folder nor reachable on the hub gets a sentence."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    there = context(folder)
-    ref = build_source(PretrainedConfig(path=folder.name, device="cpu"), there).materialize(tmp_path)
-    assert (ref.path, ref.device, ref.dtype) == (folder, "cpu", "float32")
-    for path in ("./nowhere", "/no/such/folder", "a/b/c"):
-        with pytest.raises(ModelError, match="there is no model folder"):
-            build_source(PretrainedConfig(path=path), there).materialize(tmp_path)
-
-
-class Hub(BaseHTTPRequestHandler):
-    """As much of the Hugging Face hub as a download needs: one repository, whose files hold their own names."""
-
-    files = (
-        "config.json", "model.safetensors", "consolidated.safetensors", "consolidated-00001-of-00002.safetensors",
-        "original/model.safetensors", "pytorch_model.bin", "tokenizer.json",
-    )  # fmt: skip
-
-    def do_GET(self) -> None:
-        if self.path.startswith("/api/") and "/tree/" in self.path:
-            self.answer(json.dumps([{"type": "file", "path": f, "size": len(f), "oid": f} for f in self.files]))
-        elif self.path.startswith("/api/"):
-            self.answer(json.dumps({"id": "a/b", "sha": "0" * 40, "siblings": [{"rfilename": f} for f in self.files]}))
-        else:
-            self.answer(self.path.partition("/resolve/")[2])
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def answer(self, text: str) -> None:
-        self.send_response(200)
-        for name, value in (("Content-Length", len(text)), ("X-Repo-Commit", "0" * 40), ("ETag", '"1"')):
-            self.send_header(name, str(value))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(text.encode())
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Nothing on the terminal."""
-
-
-def test_weights_are_fetched_once(tmp_path: Path) -> None:
-    """From a hub repository come safetensors, JSON and tokenizer, without the second copy of the weights that some hold."""
-    code = (
-        "from pathlib import Path; from rft_core.specs import BuildContext; from rft_torch.source import *\n"
-        "ref = build_source(PretrainedConfig(path='a/b'), BuildContext(base_dir=Path('.'))).materialize(Path('.'))\n"
-        "print(*sorted(str(f.relative_to(ref.path)) for f in ref.path.rglob('*') if f.is_file()))"
-    )
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    environment = {
-        **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
-        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-        "HF_HOME": str(tmp_path),
-        "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_XET": "1",
-    }
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
-        )
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert done.stdout.split() == ["config.json", "model.safetensors", "tokenizer.json"], done.stderr
-
-
-def test_pretrained_source_offline_names_the_way_out(folder: Path) -> None:
-    """Without the network a hub id fails at once, in one sentence."""
-    code = (
-        "from pathlib import Path; from rft_core.specs import BuildContext; from rft_torch.source import *\n"
-        "build_source(PretrainedConfig(path='nobody/nothing'), BuildContext(base_dir=Path('.'))).materialize(Path('.'))"
-    )
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
-    assert "ModelError: the model 'nobody/nothing'" in done.stderr
-    assert "go online, or set model.path to a folder" in done.stderr
-
-
 @pytest.mark.parametrize("budget", [1, 60, 200, 800, 10_000])
 def test_a_plan_holds_every_row_once_within_the_budget(budget: int) -> None:
     """Over random rows, long prompts with short completions among short ones with long completions; only a
@@ -457,58 +270,6 @@ def test_logits_at_wanted_positions_are_those_of_the_whole_row(tmp_path: Path, k
     expected = torch.cat([model(torch.tensor([row.ids])).logits[0, [p - 1 for p in row.wanted]] for row in rows])
     assert torch.allclose(found, expected, atol=1e-10)
     assert packed.targets_N.tolist() == [row.ids[p] for row in rows for p in row.wanted]
-
-
-def test_a_long_prompt_and_a_long_completion_share_a_micro_batch(tmp_path: Path) -> None:
-    """Each row fits a learned table of 32 positions; the longest prompt and the longest completion together would not."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=28, n_positions=32, n_embd=16, n_layer=2, n_head=2)).double().eval()
-    assert can_share_prefixes(model)
-    draw = random.Random(0)
-    rows = []
-    for prompt, completion in ((28, 4), (2, 30), (28, 2)):
-        ids = [draw.randrange(28) for _ in range(prompt + completion)]
-        rows.append(token_row(ids, range(prompt, len(ids)), share_prompt=True))
-    found = wanted_logits(model, pack(rows, torch.device("cpu")))
-    expected = torch.cat([model(torch.tensor([row.ids])).logits[0, [p - 1 for p in row.wanted]] for row in rows])
-    assert torch.allclose(found, expected, atol=1e-10)
-
-
-def test_models_without_fused_attention_are_trained_on_whole_rows(tmp_path: Path) -> None:
-    """GPT-J has its own attention only: no prefix is shared, and logits are those of each row alone."""
-    from transformers import GPTJConfig, GPTJForCausalLM
-
-    torch.manual_seed(0)
-    config = GPTJConfig(vocab_size=28, n_positions=32, n_embd=16, n_layer=2, n_head=2, rotary_dim=4)
-    GPTJForCausalLM(config).save_pretrained(tmp_path)
-    model = load_model(ModelRef(path=tmp_path)).double()
-    assert model.config._attn_implementation == "eager"
-    assert not can_share_prefixes(model)
-    draw = random.Random(0)
-    rows = []
-    for prompt, completion in ((9, 4), (2, 11), (9, 2)):
-        ids = [draw.randrange(28) for _ in range(prompt + completion)]
-        rows.append(token_row(ids, range(prompt, len(ids)), share_prompt=False))
-    found = wanted_logits(model, pack(rows, torch.device("cpu")))
-    expected = torch.cat([model(torch.tensor([row.ids])).logits[0, [p - 1 for p in row.wanted]] for row in rows])
-    assert torch.allclose(found, expected, atol=1e-10)
-
-
-def test_prefixes_are_not_shared_where_attention_is_windowed(tmp_path: Path) -> None:
-    """A sliding window needs the architecture's own mask."""
-    from transformers import MistralConfig, MistralForCausalLM
-
-    sizes = {
-        "vocab_size": 8,
-        "hidden_size": 8,
-        "intermediate_size": 8,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-    }
-    windowed = MistralForCausalLM(MistralConfig(**sizes, num_key_value_heads=2, sliding_window=4))
-    assert not can_share_prefixes(windowed)
 
 
 @pytest.mark.parametrize("chunk", [1, 30, 10_000])
