@@ -99,7 +99,8 @@ def table(model: type[BaseModel], section: str = "", *, nested: bool = False) ->
 
 def rows_of(model: type[BaseModel], prefix: str = "", *, section: str = "", nested: bool) -> Iterator[str]:
     """A line for each key; with `nested` also for those of models inside, by their dotted path."""
-    for name, field in model.model_fields.items():
+    for attribute, field in model.model_fields.items():
+        name = field.alias or attribute
         inner = models_in(field.annotation)
         told = meaning(section, name, field, inner, nested)
         yield f"| `{prefix}{name}` | {type_name(field)} | {default_of(field)} | {told} |"

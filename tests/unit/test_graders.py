@@ -100,7 +100,7 @@ def test_openai_json_is_taken_verbatim() -> None:
     [
         (string_check(operation="neq"), "'eq', 'ne', 'like' or 'ilike'"),
         (string_check(reference="{{answer}}"), "must start with 'item.'"),
-        ({**similarity(), "evaluation_metric": "bleu"}, "'bleu' is not available; choose from fuzzy_match"),
+        ({**similarity(), "evaluation_metric": "rouge_6"}, "there is no metric 'rouge_6'; did you mean 'rouge_"),
         ({**string_check(), "refrence": "x"}, "Extra inputs"),
         ({"type": "multi", "graders": [string_check()], "calculate_output": "1"}, "object keyed by name"),
         ({"type": "multi", "graders": string_check(), "calculate_output": "1"}, "put it under a name"),

@@ -1,4 +1,4 @@
-"""string_check, text_similarity and multi graders with OpenAI's JSON."""
+"""string_check, text_similarity and multi graders with OpenAI's JSON; regex, json_schema, xml_format, length and repetition."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from typing import Any
 
 from rft_core import BuildContext, Grader, GraderSpec, hookimpl
 from rft_graders.config import MultiConfig, StringCheckConfig, TextSimilarityConfig, template_variables
+from rft_graders.format_config import (
+    JsonSchemaConfig,
+    LengthConfig,
+    RegexConfig,
+    RepetitionConfig,
+    XmlFormatConfig,
+    format_variables,
+)
 
 
 def _string_check(config: StringCheckConfig, context: BuildContext) -> Grader:
@@ -16,9 +24,43 @@ def _string_check(config: StringCheckConfig, context: BuildContext) -> Grader:
 
 
 def _text_similarity(config: TextSimilarityConfig, context: BuildContext) -> Grader:
+    if config.evaluation_metric == "cosine":
+        from rft_graders.cosine import CosineGrader
+
+        return CosineGrader(config)
     from rft_graders.compare import text_similarity
 
     return text_similarity(config)
+
+
+def _regex(config: RegexConfig, context: BuildContext) -> Grader:
+    from rft_graders.pattern import regex_grader
+
+    return regex_grader(config)
+
+
+def _json_schema(config: JsonSchemaConfig, context: BuildContext) -> Grader:
+    from rft_graders.schema import json_schema
+
+    return json_schema(config)
+
+
+def _xml_format(config: XmlFormatConfig, context: BuildContext) -> Grader:
+    from rft_graders.shape import xml_format
+
+    return xml_format(config)
+
+
+def _length(config: LengthConfig, context: BuildContext) -> Grader:
+    from rft_graders.shape import length
+
+    return length(config)
+
+
+def _repetition(config: RepetitionConfig, context: BuildContext) -> Grader:
+    from rft_graders.shape import repetition
+
+    return repetition(config)
 
 
 def _multi(config: MultiConfig, context: BuildContext) -> Grader:
@@ -47,6 +89,42 @@ def rft_graders() -> Iterable[GraderSpec]:
             build=_text_similarity,
             summary="How alike two strings are, from 0 to 1.",
             variables=template_variables,
+            deterministic=lambda config: config.evaluation_metric != "cosine",
+        ),
+        GraderSpec(
+            name="regex",
+            config=RegexConfig,
+            build=_regex,
+            summary="1 if a pattern matches, or if what it captures equals a text; else 0.",
+            variables=format_variables,
+        ),
+        GraderSpec(
+            name="json_schema",
+            config=JsonSchemaConfig,
+            build=_json_schema,
+            summary="Whether a text is JSON that a schema describes.",
+            variables=format_variables,
+        ),
+        GraderSpec(
+            name="xml_format",
+            config=XmlFormatConfig,
+            build=_xml_format,
+            summary="Whether tags stand in order, once each, with text in them.",
+            variables=format_variables,
+        ),
+        GraderSpec(
+            name="length",
+            config=LengthConfig,
+            build=_length,
+            summary="1 for a text as long as it should be, less in a straight line beyond.",
+            variables=format_variables,
+        ),
+        GraderSpec(
+            name="repetition",
+            config=RepetitionConfig,
+            build=_repetition,
+            summary="The share of a text's phrases that repeat no earlier one.",
+            variables=format_variables,
         ),
         GraderSpec(
             name="multi",

@@ -2,63 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
-from rft_core.errors import MissingVariableError
-from rft_core.grading import grade_of_missing, sample_namespace
-from rft_core.template import compile_template
-from rft_core.types import Grade, Group, Json, Rollout
-from rft_graders.config import CompareConfig, StringCheckConfig, TextSimilarityConfig
+from rft_core.types import Grade
+from rft_graders.config import StringCheckConfig, TextSimilarityConfig
+from rft_graders.texts import RIGHT, WRONG, Judge, TextGrader
 
-Compare = Callable[[str, str], float]
-
-OPERATIONS: Mapping[str, Compare] = {
-    "eq": lambda text, reference: float(text == reference),
-    "ne": lambda text, reference: float(text != reference),
-    "like": lambda text, reference: float(reference in text),
-    "ilike": lambda text, reference: float(reference.casefold() in text.casefold()),
+OPERATIONS: Mapping[str, Judge] = {
+    "eq": lambda text, reference: RIGHT if text == reference else WRONG,
+    "ne": lambda text, reference: RIGHT if text != reference else WRONG,
+    "like": lambda text, reference: RIGHT if reference in text else WRONG,
+    "ilike": lambda text, reference: RIGHT if reference.casefold() in text.casefold() else WRONG,
 }
 """Of `string_check`. Containment, not SQL wildcards; nothing is trimmed."""
 
 
-class CompareGrader:
-    """Scores each rollout by a function of its rendered `input` and `reference`. Holds no state."""
-
-    def __init__(self, config: CompareConfig, compare: Compare) -> None:
-        self._input = compile_template(config.input)
-        self._reference = compile_template(config.reference)
-        self._compare = compare
-
-    def grade(self, group: Group) -> Sequence[Grade]:
-        """One grade per rollout. A missing variable: see `rft_core.grading.grade_of_missing`."""
-        return [self._grade_one(group.item.row, rollout) for rollout in group.rollouts]
-
-    def _grade_one(self, item: Mapping[str, Json], rollout: Rollout) -> Grade:
-        namespaces = {"item": item, "sample": sample_namespace(rollout)}
-        try:
-            text, reference = self._input.render(namespaces), self._reference.render(namespaces)
-        except MissingVariableError as error:
-            return grade_of_missing(error)
-        return Grade.score(self._compare(text, reference))
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-
-def string_check(config: StringCheckConfig) -> CompareGrader:
+def string_check(config: StringCheckConfig) -> TextGrader:
     """1 if `operation` holds between `input` and `reference`, else 0."""
-    return CompareGrader(config, OPERATIONS[config.operation])
+    return TextGrader(OPERATIONS[config.operation], config.input, config.reference)
 
 
-def text_similarity(config: TextSimilarityConfig) -> CompareGrader:
-    """`fuzzy_match` is rapidfuzz's WRatio over lower-cased words, divided by 100; 0 if either text has
-    no letter or digit.
+def text_similarity(config: TextSimilarityConfig) -> TextGrader:
+    """How alike the texts are by a metric of `rft_graders.metrics`, from 0 to 1."""
+    from rft_graders.metrics import metric
 
-    Source: the Python example of https://platform.openai.com/docs/guides/graders#text-similarity-graders
-    """
-    from rapidfuzz import fuzz, utils
-
-    def fuzzy_match(text: str, reference: str) -> float:
-        return fuzz.WRatio(text, reference, processor=utils.default_process) / 100
-
-    return CompareGrader(config, fuzzy_match)
+    measure = metric(config.evaluation_metric)
+    return TextGrader(lambda text, reference: Grade.score(measure(text, reference)), config.input, config.reference)

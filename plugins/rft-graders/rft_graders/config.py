@@ -16,7 +16,7 @@ from rft_core.errors import nearest
 from rft_core.template import variables
 from rft_graders.formula import FUNCTIONS, NAME, parse
 
-METRICS = ("fuzzy_match",)
+METRICS = ("fuzzy_match", "bleu", "gleu", "meteor", "cosine", *(f"rouge_{n}" for n in range(1, 6)), "rouge_l")
 
 
 class GraderConfig(ComponentConfig):
@@ -57,14 +57,37 @@ class StringCheckConfig(CompareConfig):
 
 class TextSimilarityConfig(CompareConfig):
     type: Literal["text_similarity"] = "text_similarity"
-    evaluation_metric: str = Field(description="fuzzy_match.")
+    evaluation_metric: str = Field(
+        description="fuzzy_match, bleu, gleu, meteor, rouge_1 to rouge_5, rouge_l, or cosine, which needs an embedding endpoint."
+    )
+    embedding_base_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="For cosine: where an endpoint of OpenAI's form answers, such as http://127.0.0.1:8000/v1.",
+    )
+    embedding_model: str = Field("text-embedding-3-large", description="For cosine: the model to ask for.")
+    api_key_env: str | None = Field(
+        None, description="For cosine: the environment variable that holds the endpoint's key; null sends none."
+    )
 
     @field_validator("evaluation_metric")
     @classmethod
     def _available(cls, metric: str) -> str:
         if metric not in METRICS:
-            raise ValueError(f"the metric '{metric}' is not available; choose from {', '.join(METRICS)}")
+            raise ValueError(f"there is no metric '{metric}'{nearest(metric, METRICS)}")
         return metric
+
+    @model_validator(mode="after")
+    def _embeddings(self) -> TextSimilarityConfig:
+        if self.evaluation_metric == "cosine" and self.embedding_base_url is None:
+            raise ValueError(
+                "the metric cosine compares embeddings: name an endpoint in embedding_base_url, or choose another metric"
+            )
+        if self.evaluation_metric != "cosine" and self.embedding_base_url is not None:
+            raise ValueError(
+                f"embedding_base_url is for the metric cosine, not {self.evaluation_metric}; leave one of them out"
+            )
+        return self
 
 
 class MultiConfig(GraderConfig):
