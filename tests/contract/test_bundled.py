@@ -42,6 +42,13 @@ SIMILAR = {
 GRADERS: list[dict[str, Any]] = [
     STRING,
     SIMILAR,
+    {**SIMILAR, "evaluation_metric": "meteor"},
+    {"type": "regex", "name": "r", "pattern": r"(\d)$", "group": 1, "reference": "{{item.answer}}"},
+    {"type": "json_schema", "name": "j", "schema": {"type": "integer"}},
+    {"type": "xml_format", "name": "x", "tags": ["think"], "partial": True},
+    {"type": "length", "name": "l", "unit": "tokens", "max": 2, "falloff": 4},
+    {"type": "repetition", "name": "p", "words": 1},
+    {"type": "math", "reference": "{{item.answer}}", "processes": 1},
     {"type": "multi", "name": "m", "graders": {"a": STRING, "b": SIMILAR}, "calculate_output": "0.5 * a + 0.5 * b"},
     {"type": "python_file", "path": "grader.py:grade"},
 ]
@@ -67,7 +74,9 @@ def groups() -> list[Group]:
         Group(
             ordinal=n,
             item=Item(
-                key=f"k{n}", index=n, row={"messages": [{"role": "user", "content": "1+1="}], "name": f"row {n}"}
+                key=f"k{n}",
+                index=n,
+                row={"messages": [{"role": "user", "content": "1+1="}], "name": f"row {n}", "answer": "2"},
             ),
             rollouts=tuple(replace(rollout(n, s, 3), text=f"answer {s}") for s in range(3)),
         )
