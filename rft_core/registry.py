@@ -217,6 +217,9 @@ class Registry:
         found, config = self.configure(kind, raw, where=where or kind)
         if context.build_grader is None:
             context = replace(context, build_grader=lambda nested: self.build("grader", nested, context))
+        if kind == "data_source":
+            inner = f"{where or kind}.source"
+            context = replace(context, build_source=lambda raw: self.build("data_source", raw, context, where=inner))
         try:
             return found.spec.build(config, context)  # type: ignore[union-attr]
         except RftError:

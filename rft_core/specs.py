@@ -43,6 +43,8 @@ class BuildContext:
     """Core settings a component may need: `total_steps`."""
     build_grader: Callable[[Mapping[str, Any]], Grader] | None = None
     """Builds another grader from its config: how `multi` reaches graders of other plugins."""
+    build_source: Callable[[Mapping[str, Any]], DataSource] | None = None
+    """Builds another data source from its config: how `split` reaches sources of other plugins."""
 
 
 @dataclass(frozen=True, kw_only=True)
