@@ -37,7 +37,7 @@ KINDS = ("data_source", "model_source", "sampler", "grader", "optimizer", "obser
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 ELSEWHERE: Mapping[type[BaseModel], str] = {SamplingParams: "sampling", WorkerConfig: "worker"}
 """Models with a section of their own, which several keys share."""
-TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
+TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", Any: "JSON"}
 PLAIN_MEANINGS = {"observers": "Who watches the run: a list of observers.", "type": "Names the component."}
 """For keys that the code does not describe."""
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rft_core import BuildContext, Group, Item, ModelRef, WeightRef, contract
@@ -141,16 +143,32 @@ def test_optimizers(tmp_path: Path, model: ModelRef, policy: WeightRef, lora: di
     contract.check_optimizer(lambda: REGISTRY.build("optimizer", raw, context), contract.batches_of_groups(graded, 4))
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "python_file", "arithmetic"])
+@pytest.mark.parametrize(
+    "kind",
+    ["jsonl", "python_file", "arithmetic", "csv", "parquet", "hf_dataset", "jsonl_shards", "split", "filter"],
+)
 def test_data_sources(tmp_path: Path, kind: str) -> None:
     """Data sources keep the contract."""
     row = {"messages": [{"role": "user", "content": "x"}]}
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({**row, "n": n}) + "\n" for n in range(5)))
+    (tmp_path / "rows.csv").write_text("n\n" + "\n".join(map(str, range(5))))
+    (tmp_path / "shards").mkdir()
+    pq.write_table(pa.table({"n": list(range(5))}), tmp_path / "shards" / "train.parquet")
     (tmp_path / "data.py").write_text(f"def rows():\n    return [dict({row!r}, n=n) for n in range(5)]\n")
     raw = {
         "jsonl": {"type": "jsonl", "path": "rows.jsonl"},
         "python_file": {"type": "python_file", "path": "data.py:rows"},
         "arithmetic": {"type": "arithmetic", "count": 50},
+        "csv": {"type": "csv", "path": "rows.csv", "prompt": "{{item.n}}"},
+        "parquet": {"type": "parquet", "path": "shards/train.parquet", "prompt": "{{item.n}}"},
+        "hf_dataset": {"type": "hf_dataset", "path": "shards", "prompt": "{{item.n}}"},
+        "jsonl_shards": {"type": "jsonl_shards", "path": "."},
+        "split": {"type": "split", "source": {"type": "arithmetic", "count": 50}},
+        "filter": {
+            "type": "filter",
+            "source": {"type": "jsonl", "path": "rows.jsonl"},
+            "where": [{"key": "n", "op": "gt", "value": 1}],
+        },
     }[kind]
     contract.check_data_source(lambda: REGISTRY.build("data_source", raw, BuildContext(base_dir=tmp_path)))
 
