@@ -3,8 +3,8 @@
     python benchmarks/graders/wire.py
 
 The worker is `rft-worker grader`, the grader `string_check`. A unit holds 64 rollouts in 4 groups, each with a
-prompt of 64 tokens and a completion of 64 tokens with log-probabilities. Three things take turns, over the same
-transport and with the same number of calls in flight:
+prompt of 64 tokens and a completion of `--tokens` with log-probabilities. Three things take turns, over the
+same transport and with the same number of calls in flight:
 
     echo     a server of grpc.aio whose only method returns the bytes it gets
     worker   the worker's Grade, with requests that are ready as bytes and answers that stay bytes
@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.5, help="Length of one measurement.")
     parser.add_argument("--in-flight", type=int, default=4)
+    parser.add_argument("--tokens", type=int, default=64, help="Length of a completion.")
     parser.add_argument("--serve-echo", metavar="ADDR", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve_echo:
@@ -70,7 +71,7 @@ def measure(arguments: argparse.Namespace, address: str, token: str) -> None:
     client = WorkerClient(address, token)
     client.handshake("grader", timeout_s=30, patience_s=30)
     client.configure(recipe, timeout_s=30)
-    unit = unit_of("0")
+    unit = unit_of("0", tuple(group_of(n, arguments.tokens) for n in range(4)))
     message = convert.grade_request(unit, recipe.digest)
     size = message.ByteSize()
     rollouts = sum(len(group.rollouts) for group in unit.groups)
@@ -93,7 +94,7 @@ def measure(arguments: argparse.Namespace, address: str, token: str) -> None:
             grade_bytes(ready + bytes([len(name)]) + name + rest, metadata=metadata, timeout=60)
 
         def through_client() -> None:
-            graded = client.grade(recipe, unit_of(str(next(numbers)), unit), timeout_s=60)
+            graded = client.grade(recipe, unit_of(str(next(numbers)), unit.groups), timeout_s=60)
             assert len(graded.grades) == len(unit.groups)
 
         calls: dict[str, Callable[[], object]] = {
@@ -140,16 +141,15 @@ def recipe_of() -> Recipe:
     )
 
 
-def unit_of(request_id: str, like: GradeUnit | None = None) -> GradeUnit:
-    groups = like.groups if like is not None else tuple(map(group_of, range(4)))
+def unit_of(request_id: str, groups: tuple[Group, ...]) -> GradeUnit:
     return GradeUnit(request_id=request_id, run_id="bench", groups=groups)
 
 
-def group_of(ordinal: int) -> Group:
+def group_of(ordinal: int, tokens: int) -> Group:
     row = {"messages": [{"role": "user", "content": "What is 6 × 7? " * 4}], "answer": "42"}
     prompt = Segment(role="prompt", token_ids=tuple(range(64)))
-    logprobs = tuple(-0.5 for _ in range(64))
-    completion = Segment(role="assistant", token_ids=tuple(range(100, 164)), logprobs=logprobs, trained=True, policy=1)
+    ids, logprobs = tuple(range(100, 100 + tokens)), (-0.5,) * tokens
+    completion = Segment(role="assistant", token_ids=ids, logprobs=logprobs, trained=True, policy=1)
     rollouts = tuple(
         Rollout(
             ordinal=ordinal,

@@ -66,6 +66,51 @@ def test_a_pattern_that_backtracks_is_timed_out(pattern: str) -> None:
     assert quick.outcome is Outcome.SCORE
 
 
+@pytest.mark.parametrize(
+    ("pattern", "one"),
+    [
+        (r"is (\d+)", True),
+        (r"^(?P<answer>[A-D])$", True),
+        (r"(?:a|b)c+", True),
+        (r"[+*?]\+x*", True),
+        (r"[]*+]x+", True),
+        (r"a{3}", True),
+        (r"\d+\.\d+", False),
+        (r"(a|aa)+", False),
+        (r"(a)?", False),
+        (r"(?:ab){2,}", False),
+        (r"(?=a+)b", False),
+        (r"(a(?R))b", False),
+        (r"(?i)a", False),
+        (r"a+?", False),
+        (r"(.+)\1z", False),
+        (r"(a|a)(a|a)(a|a)(a|a)b", False),
+        (r"(?P<x>a+)(?P=x)", False),
+        (r"(?:abc){e<=1}", False),
+        (r"[[a]b]+c*", False),
+    ],
+)
+def test_which_patterns_need_no_clock(pattern: str, one: bool) -> None:
+    """One repeat of one character at most, and no group that repeats, looks around or calls itself."""
+    from rft_graders.pattern import has_one_repeat
+
+    assert has_one_repeat(pattern) is one
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"x*$", r"\w+!", r"(a|a|a)b+c", r"[ax]{1,}z", r"(?:x)y{0,9}z", r"^.*q$", r"(a|a)(a|a)(a|a)a+b"]
+)
+def test_a_pattern_without_clock_is_quick(pattern: str) -> None:
+    """The texts that would hurt most take no time, at the length up to which no clock is used."""
+    from rft_graders.pattern import QUICK_CHARS, has_one_repeat
+
+    assert has_one_repeat(pattern)
+    texts = [letter * QUICK_CHARS for letter in "axb"] + ["ab" * (QUICK_CHARS // 2)]
+    start_s = time.monotonic()
+    grades({"type": "regex", "pattern": pattern, "flags": ["ignorecase"]}, *texts)
+    assert time.monotonic() - start_s < 2
+
+
 PERSON = {
     "type": "object",
     "properties": {"name": {"type": "string", "pattern": "^[A-Z]"}, "age": {"type": "integer", "minimum": 0}},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-MAX_CHARS = 2000
+MAX_CHARS = 1000
 """A longer answer is none: nothing that is worth comparing is so long."""
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
