@@ -9,6 +9,9 @@ same transport and with the same number of calls in flight:
     echo     a server of grpc.aio whose only method returns the bytes it gets
     worker   the worker's Grade, with requests that are ready as bytes and answers that stay bytes
     client   WorkerClient.grade, as the engine calls it: records in, records out
+
+Beside grades a second, the processor time that both processes spend on one grade: it varies less where other
+work shares the machine.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 
 from rft_core import Group, Item, Rollout, Segment
 from rft_core.registry import Registry
@@ -62,11 +66,15 @@ def main() -> None:
         return
     token = secrets.token_hex(16)
     name = f"unix-abstract:rft-bench-{secrets.token_hex(8)}"
-    with tempfile.TemporaryDirectory() as folder, worker(name, token, Path(folder)), echo_server(name + "-echo"):
-        measure(arguments, name, token)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        worker(name, token, Path(folder)) as grading,
+        echo_server(name + "-echo") as echoing,
+    ):
+        measure(arguments, name, token, {"echo": echoing, "worker": grading, "client": grading})
 
 
-def measure(arguments: argparse.Namespace, address: str, token: str) -> None:
+def measure(arguments: argparse.Namespace, address: str, token: str, servers: dict[str, int]) -> None:
     recipe = recipe_of()
     client = WorkerClient(address, token)
     client.handshake("grader", timeout_s=30, patience_s=30)
@@ -103,22 +111,28 @@ def measure(arguments: argparse.Namespace, address: str, token: str) -> None:
             "client": through_client,
         }
         rates: dict[str, list[float]] = {name: [] for name in calls}
+        spent: dict[str, list[float]] = {name: [] for name in calls}
         for repeat in range(arguments.repeats + 1):
             for name, call in calls.items():
-                found = rate(call, threads, arguments) * rollouts
+                before_s = busy_s(servers[name])
+                made, wall_s = run(call, threads, arguments)
                 if repeat:  # the first round warms up
-                    rates[name].append(found)
+                    rates[name].append(made * rollouts / wall_s)
+                    spent[name].append((busy_s(servers[name]) - before_s) / (made * rollouts) * 1e6)
     print(f"{size} bytes a call of {rollouts} rollouts, {arguments.in_flight} calls in flight\n")
-    print("| through | grades/s: median (min–max) | of the echo |")
-    print("|---|---|---|")
+    print("| through | grades/s: median (min–max) | of the echo | processor time a grade | of the echo |")
+    print("|---|---|---|---|---|")
     for name, found in rates.items():
         ratio = statistics.median(f / e for f, e in zip(found, rates["echo"], strict=True))
-        print(f"| {name} | {statistics.median(found):,.0f} ({min(found):,.0f}–{max(found):,.0f}) | {ratio:.2f} |")
+        cost = statistics.median(spent[name])
+        more = statistics.median(e / s for s, e in zip(spent[name], spent["echo"], strict=True))
+        shown = f"{statistics.median(found):,.0f} ({min(found):,.0f}–{max(found):,.0f})"
+        print(f"| {name} | {shown} | {ratio:.2f} | {cost:.1f} µs | {more:.2f} |")
     client.close()
 
 
-def rate(call: Callable[[], object], threads: ThreadPoolExecutor, arguments: argparse.Namespace) -> float:
-    """Calls a second by all threads together."""
+def run(call: Callable[[], object], threads: ThreadPoolExecutor, arguments: argparse.Namespace) -> tuple[int, float]:
+    """Calls made by all threads together, and how long it took."""
     end_s = time.perf_counter() + arguments.seconds
 
     def work() -> int:
@@ -130,7 +144,12 @@ def rate(call: Callable[[], object], threads: ThreadPoolExecutor, arguments: arg
 
     start_s = time.perf_counter()
     done = sum(threads.map(lambda _: work(), range(arguments.in_flight)))
-    return done / (time.perf_counter() - start_s)
+    return done, time.perf_counter() - start_s
+
+
+def busy_s(server: int) -> float:
+    """Processor time of this process and the server so far."""
+    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in (server, os.getpid()))
 
 
 def recipe_of() -> Recipe:
@@ -165,27 +184,27 @@ def group_of(ordinal: int, tokens: int) -> Group:
 
 
 @contextmanager
-def worker(address: str, token: str, folder: Path) -> Iterator[None]:
+def worker(address: str, token: str, folder: Path) -> Iterator[int]:
     command = [sys.executable, "-m", "rft_workers", "grader", "--listen", address]
-    with started(command, {"RFT_WORKER_TOKEN": token, "TMPDIR": str(folder)}):
-        yield
+    with started(command, {"RFT_WORKER_TOKEN": token, "TMPDIR": str(folder)}) as pid:
+        yield pid
 
 
 @contextmanager
-def echo_server(address: str) -> Iterator[None]:
-    with started([sys.executable, __file__, "--serve-echo", address], {}):
-        yield
+def echo_server(address: str) -> Iterator[int]:
+    with started([sys.executable, __file__, "--serve-echo", address], {}) as pid:
+        yield pid
 
 
 @contextmanager
-def started(command: list[str], environment: dict[str, str]) -> Iterator[None]:
-    """A server that prints a line when it listens."""
+def started(command: list[str], environment: dict[str, str]) -> Iterator[int]:
+    """The process id of a server that prints a line when it listens."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
     assert process.stdout is not None
     try:
         if not process.stdout.readline():
             raise SystemExit(f"{json.dumps(command)} did not start")
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait()
