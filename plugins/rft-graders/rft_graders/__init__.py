@@ -90,6 +90,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             summary="How alike two strings are, from 0 to 1.",
             variables=template_variables,
             deterministic=lambda config: config.evaluation_metric != "cosine",
+            costly=lambda config: config.evaluation_metric == "cosine",
         ),
         GraderSpec(
             name="regex",
