@@ -58,6 +58,11 @@ _log = os.environ.get("RFT_FAILPOINT_LOG", "")
 _visits: dict[str, int] = {}
 
 
+def armed(name: str) -> bool:
+    """Whether the process dies at a visit of this point: for points that must be prepared."""
+    return name == _armed
+
+
 def hit(name: str) -> None:
     """Visit a point. KeyError-like assertion for a name that is not in NAMES: our own bug."""
     if not _armed and not _log:

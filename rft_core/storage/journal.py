@@ -12,6 +12,8 @@ off; damage anywhere else is an IntegrityError, because a later record proves th
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -52,6 +54,10 @@ class Journal:
         self._latest: dict[tuple[str, int | None], Record] = {}
         self._hash = hashlib.sha256()
         self._handle: BinaryIO | None = None
+        self._good_bytes = 0
+        """Where the last whole record of the open segment ends."""
+        self._torn = False
+        """What follows `_good_bytes` is the rest of a write that failed."""
         with storage("open the journal", folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._read()
@@ -68,17 +74,45 @@ class Journal:
 
     def append(self, record: Record) -> None:
         """Write one record to the operating system. It survives a crash of the process from here on,
-        and of the machine after `commit`."""
-        assert self._handle is not None
+        and of the machine after `commit`. When it raises, the record was not written."""
         frame = _frame(len(self.records), record)
         with storage("append to the journal", self.folder):
-            middle = len(frame) // 2
-            if failpoints._armed == "journal.half_record":
-                self._handle.write(frame[:middle])
-                failpoints.hit("journal.half_record")
-                frame = frame[middle:]
-            self._handle.write(frame)
+            self._write(frame)
         self._remember(record)
+
+    def _write(self, frame: bytes) -> None:
+        """Write all of it or none. What a failed write leaves is cut off, at the latest before the next one,
+        because a record behind it would make it damage in the middle."""
+        assert self._handle is not None
+        self._cut()
+        self._torn = True
+        try:
+            rest = memoryview(frame)
+            if failpoints.armed("journal.half_record"):
+                rest = rest[self._write_some(rest[: len(frame) // 2]) :]
+                failpoints.hit("journal.half_record")
+            while rest:
+                rest = rest[self._write_some(rest) :]
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._cut()
+            raise
+        self._torn = False
+        self._good_bytes += len(frame)
+
+    def _write_some(self, data: memoryview) -> int:
+        """How much of it was written: less than all on a nearly full disk, where the next write fails."""
+        assert self._handle is not None
+        written = self._handle.write(data)
+        if not written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return written
+
+    def _cut(self) -> None:
+        assert self._handle is not None
+        if self._torn:
+            os.ftruncate(self._handle.fileno(), self._good_bytes)
+            self._torn = False
 
     def commit(self) -> None:
         """Make everything appended so far survive a power cut: the one fsync before a step counts."""
@@ -101,9 +135,10 @@ class Journal:
         return sorted(self.folder.glob("[0-9]*.log"))
 
     def _open_segment(self, number: int) -> None:
-        self.close()
         # Unbuffered: a record is in the kernel when append returns, or the append raised.
-        self._handle = (self.folder / f"{number:06d}.log").open("ab", buffering=0)
+        handle = (self.folder / f"{number:06d}.log").open("ab", buffering=0)
+        self.close()
+        self._handle, self._good_bytes, self._torn = handle, handle.tell(), False
         fsync_folder(self.folder)
 
     def _remember(self, record: Record) -> None:

@@ -1,5 +1,7 @@
 """The journal: what survives a crash, and what damage is noticed."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ def filled(folder: Path, records: int = 12) -> Journal:
     journal = Journal(folder)
     for step in range(records):
         journal.append(Record(kind="update", step=step, data={"loss": step / 7, "text": "é" * step}, aside={"t": step}))
-        if step == records // 2:
+        if step == (records - 1) // 2:
             journal.new_segment()
     journal.commit()
     return journal
@@ -49,47 +51,88 @@ def test_the_hash_covers_canonical_data_alone(tmp_path: Path) -> None:
     assert digest("data", one, Record(kind="update", step=1, data={"b": 3})) != base
 
 
-@pytest.mark.parametrize("from_end", range(1, 200, 7))
-def test_a_torn_tail_is_cut_at_every_byte(tmp_path: Path, from_end: int) -> None:
+def small(folder: Path) -> tuple[list[Record], list[Path]]:
+    """The records and segments of a journal of a few hundred bytes, so that each of them can be damaged."""
+    journal = filled(folder, records=4)
+    journal.close()
+    return journal.records, sorted(folder.glob("*.log"))
+
+
+def test_a_torn_tail_is_cut_at_every_byte(tmp_path: Path) -> None:
     """Whatever prefix of the last segment reached the disk, whole records are kept and nothing else."""
-    journal = filled(tmp_path)
-    records = journal.records
-    journal.close()
-    segment = sorted(tmp_path.glob("*.log"))[-1]
-    data = segment.read_bytes()
-    segment.write_bytes(data[: max(0, len(data) - from_end)])
-    again = Journal(tmp_path)
-    assert again.records == records[: len(again.records)]
-    assert len(again.records) < len(records)
-    again.append(Record(kind="update", step=99))
-    again.close()
-    assert Journal(tmp_path).records[-1].step == 99
+    records, segments = small(tmp_path)
+    data = segments[-1].read_bytes()
+    kept = set()
+    for length in range(len(data)):
+        segments[-1].write_bytes(data[:length])
+        again = Journal(tmp_path)
+        assert again.records == records[: len(again.records)]
+        assert len(again.records) < len(records)
+        assert segments[-1].stat().st_size == length - again.cut_bytes
+        kept.add(len(again.records))
+        again.append(Record(kind="update", step=99))
+        again.close()
+        assert Journal(tmp_path).records == [*again.records[:-1], Record(kind="update", step=99)]
+    assert kept == {len(records) - 1 - behind for behind in range(len(kept))}
 
 
-def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
-    """A flipped bit costs at most the tail behind it, or is a named error; never another record."""
-    journal = filled(tmp_path / "good")
-    records = journal.records
-    journal.close()
-    segments = sorted((tmp_path / "good").glob("*.log"))
-    for number, segment in enumerate(segments):
+def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
+    """A byte with one bit flipped, or all, costs at most the tail behind it, or is a named error; never another
+    record."""
+    records, segments = small(tmp_path)
+    for segment in segments:
         data = segment.read_bytes()
-        for position in range(0, len(data), 11):
-            folder = tmp_path / f"bad-{number}-{position}"
-            folder.mkdir()
-            for other in segments:
-                (folder / other.name).write_bytes(other.read_bytes())
+        for position, bits in ((p, b) for p in range(len(data)) for b in (1 << (p % 8), 0xFF)):
             damaged = bytearray(data)
-            damaged[position] ^= 1 << (position % 8)
-            (folder / segment.name).write_bytes(damaged)
+            damaged[position] ^= bits
+            segment.write_bytes(damaged)
             try:
-                again = Journal(folder)
+                again = Journal(tmp_path)
             except IntegrityError:
                 continue
             again.close()
-            assert number == len(segments) - 1, "damage before the last segment was not noticed"
+            assert segment == segments[-1], "damage before the last segment was not noticed"
             assert again.records == records[: len(again.records)]
             assert len(again.records) < len(records)
+        segment.write_bytes(data)
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from rft_core.errors import StorageError
+from rft_core.storage.journal import Journal, Record
+
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+journal = Journal(Path(sys.argv[1]))
+segment = journal.folder / "000001.log"
+journal.append(Record(kind="update", step=1))
+before = segment.stat().st_size
+journal.append(Record(kind="update", step=2))
+digest, record = journal.canonical_sha256, segment.stat().st_size - before
+for room in range(record):  # the file may grow by so many bytes, then the disk is full
+    limit(2 * before + room)
+    try:
+        journal.append(Record(kind="update", step=3))
+    except StorageError as error:
+        assert "could not append to the journal in" in str(error), error
+    else:
+        raise AssertionError(f"an append with room for {room} of {record} bytes did not fail")
+    assert segment.stat().st_size == 2 * before
+    assert (len(journal.records), journal.last("update").step, journal.canonical_sha256) == (2, 2, digest)
+limit(resource.RLIM_INFINITY)
+journal.append(Record(kind="update", step=4))
+journal.commit()
+"""
+
+
+def test_a_full_disk_takes_a_record_whole_or_not_at_all(tmp_path: Path) -> None:
+    """However little room is left, a record that does not fit leaves no trace, and the journal goes on after it."""
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [record.step for record in Journal(tmp_path).records] == [1, 2, 4]
 
 
 def test_a_missing_segment_is_an_error(tmp_path: Path) -> None:
