@@ -13,6 +13,7 @@ import mmap
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from rft_core.canonical import digest
 from rft_core.errors import IntegrityError, ModelError
@@ -23,36 +24,63 @@ MAX_HEADER_BYTES = 100_000_000
 
 
 def tensor_digests(file: Path) -> Mapping[str, list[object]]:
-    """`{tensor name: [dtype, shape, sha256]}` of one safetensors file. ModelError if it is not one."""
+    """`{tensor name: [dtype, shape, sha256]}` of one safetensors file. ModelError if it is not one,
+    IntegrityError if it ends before its tensors do."""
     try:
         with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
             (header_bytes,) = struct.unpack("<Q", data[:8])
+            base = 8 + header_bytes
             if header_bytes > min(MAX_HEADER_BYTES, len(data) - 8):
                 raise ModelError(
                     f"{file} is not a safetensors file: its header is longer than the file; make or fetch it again"
                 )
-            header = json.loads(data[8 : 8 + header_bytes])
-            view = memoryview(data)
-            try:
+            entries = _entries(json.loads(data[8:base]))
+            missing = max((entry.end for entry in entries.values()), default=0) - (len(data) - base)
+            if missing > 0:
+                raise IntegrityError(
+                    f"{file} lacks the last {missing} bytes of its tensors; it was cut short, make or fetch it again"
+                )
+            with memoryview(data) as view:
                 return {
-                    name: [entry["dtype"], entry["shape"], _sha256(view, 8 + header_bytes, entry["data_offsets"])]
-                    for name, entry in sorted(header.items())
-                    if name != "__metadata__"
+                    name: [entry.dtype, entry.shape, _sha256(view[base + entry.begin : base + entry.end])]
+                    for name, entry in sorted(entries.items())
                 }
-            finally:
-                view.release()
     except FileNotFoundError:
         raise ModelError(f"there is no weights file {file}") from None
-    except (ValueError, struct.error, KeyError) as error:
+    except IntegrityError:
+        raise
+    except (ValueError, struct.error, RecursionError) as error:
         raise ModelError(f"{file} is not a safetensors file ({error}); make or fetch it again") from error
 
 
-def _sha256(view: memoryview, base: int, offsets: list[int]) -> str:
-    piece = view[base + offsets[0] : base + offsets[1]]
-    try:
+class _Entry(NamedTuple):
+    """What the header says of a tensor; `begin` and `end` count from the header's end."""
+
+    dtype: str
+    shape: list[int]
+    begin: int
+    end: int
+
+
+def _entries(header: object) -> dict[str, _Entry]:
+    """The tensors that a header lists. ValueError if it is none."""
+    if not isinstance(header, dict):
+        raise ValueError("its header is not a JSON object")
+    return {name: _entry(name, value) for name, value in header.items() if name != "__metadata__"}
+
+
+def _entry(name: str, value: object) -> _Entry:
+    match value:
+        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(begin), int(end)]} if (
+            0 <= begin <= end and all(type(size) is int and size >= 0 for size in shape)
+        ):
+            return _Entry(dtype, shape, begin, end)
+    raise ValueError(f"its header does not say what the tensor '{name}' is and where")
+
+
+def _sha256(piece: memoryview) -> str:
+    with piece:
         return hashlib.sha256(piece).hexdigest()
-    finally:
-        piece.release()
 
 
 def digest_of(folder: Path) -> str:
