@@ -7,6 +7,8 @@ Every error says what failed, on which object, and what to do. Who handles what:
 * everything else that goes wrong in a component is classified at the boundary of the process that
   hosts it (`rft_core.boundary`).
 
+Attributes of an error are declared with their type: those, and no others, cross the wire.
+
 `reason` is the stable name of an error on the wire and in JSON output.
 """
 
@@ -28,6 +30,7 @@ class ConfigError(RftError, ValueError):
 
     reason = "CONFIG_INVALID"
     exit_code = 2
+    where: str | None = None
 
     def __init__(self, message: str, *, where: str | None = None) -> None:
         super().__init__(f"{where}: {message}" if where else message)
@@ -57,6 +60,11 @@ class DataError(RftError, ValueError):
 
     reason = "DATA_INVALID"
     exit_code = 2
+    problem: str = ""
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    hint: str | None = None
 
     def __init__(
         self,
@@ -80,6 +88,7 @@ class MissingVariableError(RftError, LookupError):
     """A template names a variable that the row or the sample does not have. `variable` is its full name."""
 
     reason = "INVALID_VARIABLE"
+    variable: str = ""
 
     def __init__(self, message: str, *, variable: str = "") -> None:
         super().__init__(message)
@@ -143,6 +152,7 @@ class WorkerBusyError(WorkerError):
     """The worker's queue is full: ask again after `retry_after_s`."""
 
     reason = "WORKER_BUSY"
+    retry_after_s: float = 0.05
 
     def __init__(self, message: str, *, retry_after_s: float = 0.05) -> None:
         super().__init__(message)

@@ -7,7 +7,7 @@ raised in a worker is raised again in the engine as the same class with the same
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_type_hints
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -19,6 +19,7 @@ from rft_core.errors import BadReplyError, RftError, WorkerBusyError, WorkerErro
 DOMAIN = "rft-engine"
 MAX_SENTENCE_CHARS = 4_000
 """Trailing metadata is bounded (8 KiB by default in gRPC)."""
+MAX_VALUE_CHARS = 1_000
 
 CODE_OF_REASON: dict[str, grpc.StatusCode] = {
     "ERROR": grpc.StatusCode.UNKNOWN,
@@ -51,9 +52,10 @@ _REFUSALS = {
 
 
 def to_status(error: RftError) -> status_pb2.Status:
-    """The status of an error. Its public attributes travel as metadata."""
+    """The status of an error. The attributes that its class declares travel as metadata."""
     code = CODE_OF_REASON.get(error.reason, grpc.StatusCode.UNKNOWN)
-    metadata = {name: json.dumps(value) for name, value in vars(error).items() if _travels(name, value)}
+    declared = _declared(type(error))
+    metadata = {name: json.dumps(value) for name, value in vars(error).items() if _fits(value, declared.get(name))}
     status = status_pb2.Status(code=code.value[0], message=str(error)[:MAX_SENTENCE_CHARS])
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
     if isinstance(error, WorkerBusyError):
@@ -63,10 +65,13 @@ def to_status(error: RftError) -> status_pb2.Status:
     return status
 
 
-def _travels(name: str, value: object) -> bool:
-    return (
-        not name.startswith("_") and (value is None or isinstance(value, int | float | str)) and len(str(value)) < 1_000
-    )
+def _declared(cls: type[RftError]) -> dict[str, Any]:
+    """The attributes of an error class and their types."""
+    return get_type_hints(cls)
+
+
+def _fits(value: object, declared: Any) -> bool:
+    return declared is not None and isinstance(value, declared) and len(str(value)) < MAX_VALUE_CHARS
 
 
 def from_status(status: status_pb2.Status) -> RftError | None:
@@ -77,21 +82,23 @@ def from_status(status: status_pb2.Status) -> RftError | None:
         if detail.Unpack(info) and info.domain == DOMAIN:
             found = _restore(info, status.message)
         elif detail.Unpack(retry) and isinstance(found, WorkerBusyError):
-            found.retry_after_s = retry.retry_delay.ToNanoseconds() / 1e9
+            found.retry_after_s = max(0.0, retry.retry_delay.ToNanoseconds() / 1e9)
     return found
 
 
 def _restore(info: error_details_pb2.ErrorInfo, message: str) -> RftError:
-    """An instance with this sentence, without the constructor that would compose it anew."""
+    """An instance with this sentence, without the constructor that would compose it anew. What its class
+    does not declare is left out: a worker has no say in exit codes."""
     cls = error_classes().get(info.reason, WorkerError)
     error = cls.__new__(cls, message)
     error.args = (message,)
+    declared = _declared(cls)
     for name, text in info.metadata.items():
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
             continue
-        if _travels(name, value) and not callable(getattr(cls, name, None)):
+        if _fits(value, declared.get(name)):
             setattr(error, name, value)
     return error
 

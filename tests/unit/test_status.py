@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import grpc
 import pytest
+from google.rpc import error_details_pb2
 
 from rft_core.errors import ConfigError, RftError, UnknownNameError, WorkerBusyError, error_classes
 from rft_core.remote.status import CODE_OF_REASON, from_status, to_status
@@ -35,6 +38,25 @@ def test_errors_come_back_as_themselves(reason: str) -> None:
     assert str(restored) == str(error)
     assert vars(restored) == vars(error)
     assert status.code not in (grpc.StatusCode.OK.value[0], None)
+
+
+@pytest.mark.parametrize("reason", sorted(error_classes()))
+def test_a_worker_sets_no_attribute_that_the_class_lacks(reason: str) -> None:
+    """Metadata cannot change an exit code, a reason or a method, nor give an attribute another type."""
+    cls = error_classes()[reason]
+    names = ["exit_code", "reason", "args", "where", "line", "with_traceback", "__class__", "anything"]
+    info = error_details_pb2.ErrorInfo(reason=reason, domain="rft-engine", metadata={n: json.dumps([0]) for n in names})
+    status = to_status(instance(cls))
+    for value in ([0], 0, "x", None):
+        for name in names:
+            info.metadata[name] = json.dumps(value)
+        status.details[0].Pack(info)
+        restored = from_status(status)
+        assert restored is not None
+        assert (restored.reason, restored.exit_code) == (reason, cls.exit_code)
+        assert set(vars(restored)) <= {"where", "line", "retry_after_s"}
+        assert isinstance(getattr(restored, "line", None), int | None)
+        assert isinstance(getattr(restored, "where", None), str | None)
 
 
 def test_foreign_statuses_are_not_ours() -> None:
