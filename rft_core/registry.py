@@ -23,7 +23,7 @@ from rft_core import hookspecs
 from rft_core.canonical import digest
 from rft_core.config.errors import config_error
 from rft_core.errors import ComponentError, ConfigError, PluginError, RftError, UnknownNameError, nearest
-from rft_core.specs import BuildContext, Spec
+from rft_core.specs import BuildContext, GraderSpec, Spec
 
 log = structlog.get_logger(__name__)
 
@@ -134,15 +134,17 @@ class Registry:
         return result
 
     def add_module(self, module: ModuleType, owner: PluginOwner, result: PluginStatus | None = None) -> None:
-        """Register one plugin module. PluginError if it uses hooks that do not exist."""
+        """Register one plugin module. PluginError if it marks a function as a hook that does not exist."""
         manager = pluggy.PluginManager(hookspecs.PROJECT)
         manager.add_hookspecs(hookspecs)
         manager.register(module)
         known = [*HOOK_OF_KIND.values(), *LIFECYCLE_HOOKS]
         for name in dir(module):
-            if name.startswith("rft_") and manager.parse_hookimpl_opts(module, name) is not None and name not in known:
+            options = manager.parse_hookimpl_opts(module, name)
+            hook = name if options is None else options.get("specname") or name
+            if options is not None and hook not in known:
                 raise PluginError(
-                    f"the plugin {owner} implements a hook '{name}' that does not exist{nearest(name, known)}"
+                    f"the plugin {owner} implements a hook '{hook}' that does not exist{nearest(hook, known)}"
                 )
         for kind, hook in HOOK_OF_KIND.items():
             for implementation in getattr(manager.hook, hook).get_hookimpls():
@@ -208,9 +210,14 @@ class Registry:
             raise config_error(error, config_class, where) from None
 
     def digest_of(self, kind: Kind, raw: Mapping[str, Any]) -> str:
-        """Digest of a component's checked settings and of the plugin that provides it."""
+        """Digest of a component's checked settings and of the plugin that provides it; of a grader, with the
+        graders inside it."""
         found, config = self.configure(kind, raw, where=kind)
-        return digest([kind, found.spec.name, config.model_dump(mode="json"), str(found.owner)])
+        parts = [kind, found.spec.name, config.model_dump(mode="json"), str(found.owner)]
+        if isinstance(found.spec, GraderSpec):
+            nested = found.spec.nested(config)
+            parts.append({key: self.digest_of("grader", inner) for key, inner in nested.items()})
+        return digest(parts)
 
     def build(self, kind: Kind, raw: Mapping[str, Any], context: BuildContext, *, where: str | None = None) -> Any:
         """Build a component in this process. RftErrors pass; anything else becomes a ComponentError."""
@@ -252,6 +259,8 @@ def _incompatibility(requires: Iterable[str]) -> str:
             requirement = Requirement(text)
         except InvalidRequirement:
             continue
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue  # it holds for an extra, another system or another Python
         if canonicalize_name(requirement.name) == "rft-engine" and not requirement.specifier.contains(
             __version__, prereleases=True
         ):

@@ -87,6 +87,10 @@ def test_a_plugin_is_found_by_its_entry_point(install: Install) -> None:
             "from rft_core import hookimpl\n@hookimpl\ndef rft_grader():\n    return []",
             "implements a hook 'rft_grader' that does not exist; did you mean 'rft_graders'?",
         ),
+        (
+            "from rft_core import hookimpl\n@hookimpl\ndef rtf_graders():\n    return []",
+            "implements a hook 'rtf_graders' that does not exist; did you mean 'rft_graders'?",
+        ),
     ],
 )
 def test_a_broken_plugin_is_named_and_hides_no_other(install: Install, source: str, message: str) -> None:
@@ -119,6 +123,16 @@ def test_an_incompatible_plugin_is_not_loaded(install: Install) -> None:
     status = status_of(Registry.discover(), "acme-future")
     assert status.status == "incompatible"
     assert status.message.startswith("needs rft-engine>=99, this is ")
+
+
+@pytest.mark.parametrize("marker", ['extra == "legacy"', 'sys_platform == "nowhere"', 'python_version < "3"'])
+def test_a_requirement_counts_where_its_marker_holds(install: Install, marker: str) -> None:
+    """A version that only an extra, another system or another Python needs does not keep a plugin out."""
+    install("acme-graders", GRADER.format(name="acme"), requires=f"rft-engine<0.0.1; {marker}")
+    install("acme-old", "raise SystemExit('not to be run')", requires='rft-engine<0.0.1; python_version >= "3"')
+    registry = Registry.discover()
+    assert status_of(registry, "acme-graders").status == "ok"
+    assert status_of(registry, "acme-old").status == "incompatible"
 
 
 def test_two_plugins_with_one_name_are_a_conflict(install: Install) -> None:
@@ -176,6 +190,27 @@ def test_the_digest_of_a_component_covers_settings_and_provider(install: Install
     plain = registry.digest_of("grader", {"type": "acme"})
     assert plain == registry.digest_of("grader", {"type": "acme", "strictness": 1})
     assert plain != registry.digest_of("grader", {"type": "acme", "strictness": 2})
+
+
+def test_the_digest_of_a_grader_covers_the_graders_inside_it(install: Install, tmp_path: Path) -> None:
+    """Their settings, defaults that a new version of their plugin changes, and that version itself."""
+    install("acme-graders", GRADER.format(name="acme"))
+
+    def digest(**settings: object) -> str:
+        multi = {"type": "multi", "graders": {"a": {"type": "acme", **settings}}, "calculate_output": "a"}
+        return Registry.discover().digest_of("grader", multi)
+
+    plain = digest()
+    assert plain == digest()
+    assert plain != digest(strictness=2)
+    metadata = tmp_path / "acme_graders-1.2.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("Version: 1.2", "Version: 1.3"))
+    newer = digest()
+    assert newer != plain
+    source = tmp_path / "acme_graders.py"
+    source.write_text(source.read_text().replace("strictness: int = 1", "strictness: int = 10"))
+    del sys.modules["acme_graders"]
+    assert digest() != newer
 
 
 def test_lifecycle_hooks_are_told_until_they_raise(install: Install) -> None:
