@@ -17,7 +17,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from rft.v1 import common_pb2, grader_pb2, sampler_pb2, worker_pb2
-from rft_core.canonical import digest
+from rft_core.canonical import canonical_json, digest
 from rft_core.types import (
     Busy,
     FinishReason,
@@ -39,6 +39,9 @@ from rft_core.types import (
     TokenUsage,
     WeightRef,
 )
+
+MAX_COUNT = 2**53
+"""Whole numbers below this are the same in JSON, where they are doubles."""
 
 _FINISH_TO_PROTO: dict[str, int] = {"stop": common_pb2.FINISH_REASON_STOP, "length": common_pb2.FINISH_REASON_LENGTH}
 _FINISH_FROM_PROTO: dict[int, FinishReason] = {
@@ -352,17 +355,33 @@ def _grade_of(message: grader_pb2.Grade) -> Grade:
         message=message.message if message.HasField("message") else None,
         sub_rewards=_finite(message.sub_rewards),
         metrics=_finite(message.metrics),
-        details=json_from_text(message.details_json) if message.details_json else {},
-        usage={
-            model: TokenUsage(
-                prompt_tokens=used.prompt_tokens,
-                completion_tokens=used.completion_tokens,
-                cached_tokens=used.cached_tokens,
-                calls=used.calls,
-            )
-            for model, used in message.usage.items()
-        },
+        details=_details(message.details_json) if message.details_json else {},
+        usage={model: _usage(model, used) for model, used in message.usage.items()},
     )
+
+
+def _details(text: str) -> dict[str, Json]:
+    """A JSON object that can be stored: no NaN, no infinity, no broken text."""
+    found = json_from_text(text)
+    if not isinstance(found, dict):
+        raise ValueError("a grade's details must be a JSON object")
+    try:
+        canonical_json(found)
+    except RecursionError:
+        raise ValueError("JSON is nested too deep") from None
+    return found
+
+
+def _usage(model: str, message: grader_pb2.TokenUsage) -> TokenUsage:
+    used = TokenUsage(
+        prompt_tokens=message.prompt_tokens,
+        completion_tokens=message.completion_tokens,
+        cached_tokens=message.cached_tokens,
+        calls=message.calls,
+    )
+    if not all(0 <= count < MAX_COUNT for count in asdict(used).values()):
+        raise ValueError(f"the token counts of '{model}' are impossible")
+    return used
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -34,12 +35,18 @@ from rft_core.types import (
 TEXT = st.text(max_size=20)
 INT = st.integers(0, 2**62)
 FLOAT = st.floats(allow_nan=False, allow_infinity=False)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | FLOAT | TEXT | st.just("\ud800"),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
-    max_leaves=8,
-)
-ROW = st.dictionaries(TEXT, JSON, max_size=4)
+LEAF = st.none() | st.booleans() | st.integers() | FLOAT | TEXT
+
+
+def objects(leaf: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """JSON objects with these values."""
+    nested = st.recursive(
+        leaf, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=8
+    )
+    return st.dictionaries(TEXT, nested, max_size=4)
+
+
+ROW = objects(LEAF | st.just("\ud800"))
 TOKENS = st.lists(st.integers(0, 2**32 - 1), max_size=6).map(tuple)
 LOGPROBS = st.lists(st.floats(max_value=0, width=32, allow_infinity=False), max_size=6).map(tuple)
 SEGMENT = st.builds(
@@ -81,7 +88,7 @@ GRADE = st.one_of(
         FLOAT,
         sub_rewards=NUMBERS,
         metrics=NUMBERS,
-        details=ROW,
+        details=objects(LEAF),
         usage=st.dictionaries(TEXT, st.builds(TokenUsage, prompt_tokens=COUNT, calls=COUNT), max_size=2),
     ),
     st.builds(Grade.abstained, st.none() | TEXT),
@@ -175,6 +182,23 @@ def test_every_outcome_has_a_number() -> None:
     assert set(grader_pb2.Outcome.keys()) == {"OUTCOME_UNSPECIFIED", *(f"OUTCOME_{o.name}" for o in Outcome)}
 
 
+BAD_DETAILS = [
+    *("[]", "[1]", "null", "3", '"text"', "{", "[" * 100_000),
+    *('{"a": NaN}', '{"a": [-Infinity]}', '{"a": {"b": 1e999}}', '{"a": "\\ud800"}', '{"a": ' + "[" * 100_000 + "}"),
+]
+BAD_USAGE = [
+    grader_pb2.TokenUsage(prompt_tokens=-1),
+    grader_pb2.TokenUsage(completion_tokens=2**53),
+    grader_pb2.TokenUsage(cached_tokens=2**63 - 1),
+    grader_pb2.TokenUsage(calls=-(2**63)),
+]
+
+
+def scored(**fields: Any) -> grader_pb2.GradeResponse:
+    grade = grader_pb2.Grade(outcome="OUTCOME_SCORE", reward=1, **fields)
+    return grader_pb2.GradeResponse(groups=[grader_pb2.GradeGroup(grades=[grade])])
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
@@ -203,6 +227,8 @@ def test_every_outcome_has_a_number() -> None:
                 ]
             ),
         ),
+        *((convert.graded_unit, scored(details_json=text)) for text in BAD_DETAILS),
+        *((convert.graded_unit, scored(usage={"m": used})) for used in BAD_USAGE),
         (convert.json_from_text, "[" * 100_000),
         (convert.json_from_text, "{"),
     ],
