@@ -20,7 +20,10 @@ MIN_TOKEN_CHARS = 16
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not generic at run time
-    """Refuses calls without `authorization: Bearer TOKEN`, whatever the method."""
+    """Refuses calls without `authorization: Bearer TOKEN`, whatever the method.
+
+    The refusal is registered as a method that takes a stream, because only such a method runs before its
+    request is read: what a stranger sends never lies in memory."""
 
     def __init__(self, token: str) -> None:
         self._expected = f"Bearer {token}".encode()
@@ -30,10 +33,10 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # 
         encoded = given.encode() if isinstance(given, str) else given
         if hmac.compare_digest(encoded, self._expected):
             return await continuation(details)
-        return grpc.unary_unary_rpc_method_handler(_refuse)
+        return grpc.stream_unary_rpc_method_handler(_refuse)
 
 
-async def _refuse(request: bytes, context: Any) -> None:
+async def _refuse(request: Any, context: Any) -> None:
     await abort(
         context,
         WorkerRefusedError(
@@ -65,8 +68,8 @@ def find_token(token_file: Path | None) -> tuple[str, Path | None]:
 
 
 def _checked(token: str, source: str) -> str:
-    if len(token) < MIN_TOKEN_CHARS or not token.isascii():
+    if len(token) < MIN_TOKEN_CHARS or not (token.isascii() and token.isprintable()):
         raise ConfigError(
-            f"the token in {source} must be at least {MIN_TOKEN_CHARS} ASCII characters; make one with: openssl rand -hex 32"
+            f"the token in {source} must be one line of at least {MIN_TOKEN_CHARS} ASCII characters; make one with: openssl rand -hex 32"
         )
     return token
