@@ -194,6 +194,33 @@ def test_every_method_needs_the_token(start: Start, tmp_path: Path) -> None:
         assert "rft.v1.SamplerService" in {s.name for s in reply.list_services_response.service}
 
 
+def peak_bytes(process: subprocess.Popen[str]) -> int:
+    """Most memory that a process has held so far."""
+    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    return int(line) * 1024
+
+
+def test_a_strangers_message_is_not_kept_in_memory(start: Start, tmp_path: Path) -> None:
+    """Calls without the token are refused before their request is read, however large it is."""
+    worker = start("sampler")
+    ref = weight_ref(tmp_path / "0")
+    request = convert.sample_request(sample_unit(ref), "digest")
+    request.prompts[0].messages_json = "x" * (60 * 1024 * 1024)
+    before = peak_bytes(worker.process)
+
+    def ask(_: int) -> grpc.StatusCode:
+        with grpc.insecure_channel(worker.address) as channel:
+            stub = sampler_pb2_grpc.SamplerServiceStub(channel)  # type: ignore[no-untyped-call] # generated
+            with pytest.raises(grpc.RpcError) as refused:
+                stub.Sample(request, timeout=30, metadata=[("authorization", "Bearer wrong")])
+            code: grpc.StatusCode = refused.value.code()
+            return code
+
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(ask, range(4))) == {grpc.StatusCode.UNAUTHENTICATED}
+    assert peak_bytes(worker.process) - before < 32 * 1024 * 1024
+
+
 def test_set_up_refuses_what_does_not_fit(start: Start, tmp_path: Path) -> None:
     """Another digest, an unknown component and bad settings are errors of their own class, with sentences."""
     client = start("grader").client()
@@ -331,6 +358,76 @@ def test_components_make_room_for_others(start: Start, tmp_path: Path) -> None:
     client.close()
 
 
+def test_a_component_is_not_closed_under_running_work(start: Start, tmp_path: Path) -> None:
+    """A call that is given up leaves its thread behind: the component makes room when that has ended."""
+    client = start("grader", "--max-components", "1").client()
+    slow, other = (
+        recipe("grader", tmp_path, type="test_slow", delay_s=2.0),
+        recipe("grader", tmp_path, type="test_constant"),
+    )
+    client.configure(slow, timeout_s=10)
+    with pytest.raises(WorkerError, match="did not answer unit g-0 in time"):
+        client.grade(slow, grade_unit(groups=1), timeout_s=0.2)
+    with pytest.raises(WorkerBusyError, match="all 1 components of this worker are in use"):
+        client.configure(other, timeout_s=10)
+    assert client.grade(slow, grade_unit(groups=1), timeout_s=5).grades[0][0].reward == 1.0
+    client.configure(other, timeout_s=10)
+    client.close()
+
+
+def test_uploads_go_with_their_component(start: Start, tmp_path: Path) -> None:
+    """Weights that were sent for a component are removed when it makes room, and at the end of the worker."""
+    worker = start("sampler", "--max-components", "1")
+    client = worker.client()
+    client.info = replace(client.handshake("sampler", timeout_s=5), same_host=False)
+    made = [recipe("sampler", tmp_path, type="scripted", tokens=number) for number in (1, 2, 3)]
+    for one in made:
+        client.configure(one, timeout_s=10)
+        client.load_policy(one, weight_ref(tmp_path / "0"))
+        (root,) = tmp_path.glob("rft-worker-weights-*")
+        assert len(list(root.iterdir())) == 1
+    client.close()
+    assert worker.end() == 0
+    assert not root.exists()
+
+
+def test_health_says_that_a_component_fails(start: Start, tmp_path: Path) -> None:
+    """After a component's own error its service is NOT_SERVING, until all components work again."""
+    worker = start("sampler", "--max-components", "1")
+    made = recipe("sampler", tmp_path, type="scripted", fault="raise")
+    client = ready(worker, made)
+    ref = weight_ref(tmp_path / "0")
+    metadata = [("authorization", f"Bearer {TOKEN}")]
+    serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+    with grpc.insecure_channel(worker.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service="rft.v1.SamplerService")
+        watch = stub.Watch(request, timeout=20, metadata=metadata)
+        assert next(watch).status == serving
+        client.load_policy(made, ref)
+        with pytest.raises(ComponentError):
+            client.sample(made, sample_unit(ref), timeout_s=5)
+        assert next(watch).status == not_serving
+        other = health_pb2.HealthCheckRequest(service="rft.v1.WorkerService")
+        assert stub.Check(other, timeout=5, metadata=metadata).status == serving
+        client.configure(recipe("sampler", tmp_path, type="scripted"), timeout_s=10)
+        assert next(watch).status == serving
+        watch.cancel()
+    client.close()
+
+
+def test_an_old_id_for_something_else_is_another_unit(start: Start, tmp_path: Path) -> None:
+    """A resumed engine may have sampled other texts for a unit: it gets their grades, not the kept ones."""
+    made = recipe("grader", tmp_path, type="test_text_length")
+    client = ready(start("grader"), made)
+    unit = grade_unit(groups=1)
+    (group,) = unit.groups
+    longer = replace(group, rollouts=tuple(replace(r, text=r.text * 10) for r in group.rollouts))
+    rewards = [client.grade(made, u, timeout_s=5).grades[0][0].reward for u in (unit, replace(unit, groups=(longer,)))]
+    assert rewards[0] != rewards[1]
+    client.close()
+
+
 def test_unreadable_requests_are_refused(start: Start, tmp_path: Path) -> None:
     """A request that is no unit, such as JSON nested 100,000 deep, is refused and the worker lives on."""
     made = recipe("sampler", tmp_path, type="scripted")
@@ -377,6 +474,33 @@ def test_bad_options_end_with_a_sentence(options: list[str], sentence: str) -> N
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "sentence"),
+    [
+        ("cert", r"cert\.pem and .*key\.pem are not a certificate and its unencrypted key .*correct --tls-cert"),
+        ("key", r"cert\.pem and .*key\.pem are not a certificate and its unencrypted key"),
+        ("foreign", r"and .*key\.pem are not .* \(key values mismatch\)"),
+        ("ca", r"ca\.pem holds no PEM certificate; correct --tls-ca"),
+    ],
+)
+def test_bad_certificates_are_sentences(spoilt: str, sentence: str, tmp_path: Path) -> None:
+    """Files that hold no certificate or key, or not each other's, are not told as a port in use."""
+    cert, key = certificate(tmp_path)
+    authority = tmp_path / "ca.pem"
+    authority.write_bytes(cert.read_bytes())
+    if spoilt == "foreign":
+        (tmp_path / "other").mkdir()
+        key.write_bytes(certificate(tmp_path / "other")[1].read_bytes())
+    else:
+        {"cert": cert, "key": key, "ca": authority}[spoilt].write_text("not PEM")
+    options = ["--tls-cert", str(cert), "--tls-key", str(key), "--tls-ca", str(authority)]
+    command = [sys.executable, "-m", "rft_workers", "grader", "--listen", "127.0.0.1:0", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 2
+    assert re.search(sentence, done.stderr), done.stderr
+    assert "another process" not in done.stderr
 
 
 def test_two_workers_cannot_share_a_port(start: Start) -> None:

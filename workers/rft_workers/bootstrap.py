@@ -57,7 +57,7 @@ def _end_with(pipe: int) -> None:
     os._exit(1)
 
 
-def tell_ready(ready_fd: int, address: str) -> None:
-    """Tell the engine that this worker serves at `address`."""
-    os.write(ready_fd, json.dumps({"address": address, "pid": os.getpid()}).encode() + b"\n")
+def tell_ready(ready_fd: int) -> None:
+    """Tell the engine that this worker serves calls."""
+    os.write(ready_fd, b"ready\n")
     os.close(ready_fd)

@@ -116,7 +116,7 @@ def _serve_for_engine(kind: str, max_components: int, grace_s: float) -> int:
         max_components=max_components,
         grace_s=grace_s,
     )
-    return asyncio.run(serve(settings, lambda address: tell_ready(told.ready_fd, address)))
+    return asyncio.run(serve(settings, lambda _: tell_ready(told.ready_fd)))
 
 
 def _serve_by_hand(settings: Settings, written: Path | None) -> int:

@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from rft.v1 import worker_pb2
-from rft_core.errors import ConfigError, NotConfiguredError, WorkerBusyError, WorkerRefusedError
+from rft_core.errors import (
+    BadReplyError,
+    ComponentError,
+    ConfigError,
+    NotConfiguredError,
+    WorkerBusyError,
+    WorkerRefusedError,
+)
 from rft_core.hosting import GraderHost, SamplerHost
 from rft_core.registry import PluginOwner, Registry
 from rft_core.remote import convert
@@ -36,7 +44,9 @@ class Served:
     owner: PluginOwner
     host: SamplerHost | GraderHost
     users: int = 0
-    """Calls that use it now; it is not closed under them."""
+    """Calls and computations that use it now; it is not closed under them."""
+    failed: bool = False
+    """The last thing it was asked to do went wrong, and the fault was its own."""
 
     def to_proto(self) -> worker_pb2.ServedComponent:
         policy = self.host.policy if isinstance(self.host, SamplerHost) else None
@@ -49,13 +59,29 @@ class Served:
             policy=None if policy is None else convert.weights_to_proto(policy),
         )
 
+    @property
+    def healthy(self) -> bool:
+        return not self.failed and not (isinstance(self.host, GraderHost) and self.host.exhausted)
+
 
 class Components:
     """Builds and keeps at most `limit` components; the one that was unused longest makes room."""
 
-    def __init__(self, kind: WorkerKind, *, concurrency: int, limit: int, executor: Executor) -> None:
+    def __init__(
+        self,
+        kind: WorkerKind,
+        *,
+        concurrency: int,
+        limit: int,
+        executor: Executor,
+        on_health: Callable[[bool], None],
+        on_closed: Callable[[Key], None],
+    ) -> None:
+        """`on_health` is told after each computation whether all components work, `on_closed` which one made
+        room for another."""
         self.kind = kind
         self._concurrency, self._limit, self._executor = concurrency, limit, executor
+        self._on_health, self._on_closed = on_health, on_closed
         self._served: OrderedDict[Key, Served] = OrderedDict()
         self._lock = asyncio.Lock()
         self._registry: Registry | None = None
@@ -71,6 +97,23 @@ class Components:
             raise NotConfiguredError(f"this worker holds no {self.kind} for run {run_id}; configure it first")
         self._served.move_to_end(key)
         return self._served[key]
+
+    def start(self, served: Served, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Run `work` in the worker's threads. `served` is not closed before it ended, whoever still waits for it:
+        shield the future from the end of a call, because a thread cannot be cancelled."""
+        served.users += 1
+        future = asyncio.get_running_loop().run_in_executor(self._executor, work)
+        future.add_done_callback(partial(self._ended, served))
+        return future
+
+    def _ended(self, served: Served, future: asyncio.Future[Any]) -> None:
+        served.users -= 1
+        error = None if future.cancelled() else future.exception()
+        served.failed = isinstance(error, ComponentError | BadReplyError)
+        self._tell_health()
+
+    def _tell_health(self) -> None:
+        self._on_health(all(served.healthy for served in self._served.values()))
 
     async def configure(self, request: worker_pb2.ConfigureRequest) -> Served:
         """Build the component unless it is there. One is built at a time; asking again waits for it."""
@@ -92,7 +135,11 @@ class Components:
             if served.users == 0:
                 del self._served[key]
                 log.info("closing the %s of run %s to make room", self.kind, key[0])
-                await asyncio.get_running_loop().run_in_executor(self._executor, served.host.close)
+                self._tell_health()
+                try:
+                    await asyncio.get_running_loop().run_in_executor(self._executor, served.host.close)
+                finally:
+                    self._on_closed(key)
                 return
         raise WorkerBusyError(f"all {self._limit} components of this worker are in use", retry_after_s=1.0)
 

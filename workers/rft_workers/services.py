@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -34,13 +34,19 @@ def read(function: Callable[[Any], Record], message: Any) -> Record:
 
 
 @contextmanager
-def using(served: Served) -> Iterator[Any]:
-    """Its host, which is not closed meanwhile."""
+def using(served: Served) -> Iterator[None]:
+    """It is not closed meanwhile."""
     served.users += 1
     try:
-        yield served.host
+        yield
     finally:
         served.users -= 1
+
+
+def unit_key(served: Served, request: Any) -> tuple[str, ...]:
+    """Names a unit by its id and its content: a resumed run may ask under an old id for something else."""
+    content = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
+    return (*served.key, request.request_id, content)
 
 
 class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
@@ -73,14 +79,14 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
 class SamplerService(sampler_pb2_grpc.SamplerServiceServicer):
     """Sampling. One thread owns all samplers of the process: units and loads never overlap."""
 
-    def __init__(self, components: Components, units: Units, executor: Executor, uploads: Uploads) -> None:
-        self._components, self._units, self._executor, self._uploads = components, units, executor, uploads
+    def __init__(self, components: Components, units: Units, uploads: Uploads) -> None:
+        self._components, self._units, self._uploads = components, units, uploads
 
     async def _load(self, served: Served, ref: WeightRef) -> dict[str, Any]:
         """Load, and the fields of the answer."""
-        with using(served) as host:
-            busy = await asyncio.get_running_loop().run_in_executor(self._executor, host.load_policy, ref)
-        return {"policy": convert.weights_to_proto(host.policy), "busy": convert.busy_to_proto(busy)}
+        host: Any = served.host
+        busy = await asyncio.shield(self._components.start(served, partial(host.load_policy, ref)))
+        return {"policy": convert.weights_to_proto(ref), "busy": convert.busy_to_proto(busy)}
 
     @wire_errors
     async def LoadPolicy(self, request: sampler_pb2.LoadPolicyRequest, context: Any) -> sampler_pb2.LoadPolicyResponse:  # noqa: N802
@@ -98,22 +104,23 @@ class SamplerService(sampler_pb2_grpc.SamplerServiceServicer):
         served = self._components.get(first.header.run_id, first.header.component_digest)
         upload = read(self._uploads.open, first.header)
         loop = asyncio.get_running_loop()
-        try:
-            async for message in request:
-                await loop.run_in_executor(None, upload.write, message.chunk)
-            answer = await self._load(served, upload.finish())
-        except BaseException:
-            upload.discard()
-            raise
-        self._uploads.keep(*served.key, upload.folder)
+        with using(served):
+            try:
+                async for message in request:
+                    await loop.run_in_executor(None, upload.write, message.chunk)
+                answer = await self._load(served, upload.finish())
+            except BaseException:
+                upload.discard()
+                raise
+            self._uploads.keep(*served.key, upload.folder)
         return sampler_pb2.UploadWeightsResponse(**answer)
 
     @wire_errors
     async def Sample(self, request: sampler_pb2.SampleRequest, context: Any) -> sampler_pb2.SampleResponse:  # noqa: N802
         served = self._components.get(request.run_id, request.component_digest)
-        with using(served) as host:
-            key = (*served.key, request.request_id)
-            reply: sampler_pb2.SampleResponse = await self._units.run(key, partial(_sample, host, request))
+        host: Any = served.host
+        start = partial(self._components.start, served, partial(_sample, host, request))
+        reply: sampler_pb2.SampleResponse = await self._units.run(unit_key(served, request), start)
         return reply
 
 
@@ -130,13 +137,13 @@ class GraderService(grader_pb2_grpc.GraderServiceServicer):
     @wire_errors
     async def Grade(self, request: grader_pb2.GradeRequest, context: Any) -> grader_pb2.GradeResponse:  # noqa: N802
         served = self._components.get(request.run_id, request.component_digest)
-        with using(served) as host:
-            try:
-                key = (*served.key, request.request_id)
-                reply: grader_pb2.GradeResponse = await self._units.run(key, partial(_grade, host, request))
-            finally:
-                if host.exhausted:
-                    self._on_exhausted()
+        host: Any = served.host
+        start = partial(self._components.start, served, partial(_grade, host, request))
+        try:
+            reply: grader_pb2.GradeResponse = await self._units.run(unit_key(served, request), start)
+        finally:
+            if host.exhausted:
+                self._on_exhausted()
         return reply
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Executor
 from typing import Any
 
 from rft_core.errors import WorkerBusyError
@@ -14,15 +13,14 @@ Key = tuple[str, ...]
 
 
 class Units:
-    """Runs computations by key in an executor. Asking for a key again joins the running computation or
-    returns the kept result. Failed computations are not kept. Lives on one event loop.
+    """Runs computations by key. Asking for a key again joins the running computation or returns the kept
+    result. Failed computations are not kept. Lives on one event loop.
 
     At most `limit` computations run or wait, then WorkerBusyError. Results are kept up to `keep`
     entries and `keep_bytes` in all, the oldest go first.
     """
 
-    def __init__(self, executor: Executor, *, limit: int, keep: int = 64, keep_bytes: int = 128 * 1024 * 1024) -> None:
-        self._executor = executor
+    def __init__(self, *, limit: int, keep: int = 64, keep_bytes: int = 128 * 1024 * 1024) -> None:
         self._limit, self._keep, self._keep_bytes = limit, keep, keep_bytes
         self._running: dict[Key, asyncio.Future[Any]] = {}
         self._kept: OrderedDict[Key, tuple[Any, int]] = OrderedDict()
@@ -32,8 +30,8 @@ class Units:
     def running(self) -> int:
         return len(self._running)
 
-    async def run(self, key: Key, compute: Callable[[], Any]) -> Any:
-        """The message that `compute` returns for `key`, from whichever call computed it."""
+    async def run(self, key: Key, start: Callable[[], asyncio.Future[Any]]) -> Any:
+        """The message that the computation begun by `start` gives for `key`, from whichever call began it."""
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key][0]
@@ -41,7 +39,7 @@ class Units:
         if future is None:
             if len(self._running) >= self._limit:
                 raise WorkerBusyError(f"the worker's queue is full: {self._limit} units run or wait")
-            future = asyncio.get_running_loop().run_in_executor(self._executor, compute)
+            future = start()
             self._running[key] = future
             future.add_done_callback(lambda done: self._finish(key, done))
         # A caller that goes away must not take along what others wait for, or will ask for again.

@@ -18,7 +18,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.(safetensors|json)")
 
 
 class Uploads:
-    """Folder of uploaded weights, private to this worker; only the latest version of each run is kept."""
+    """Folder of uploaded weights, private to this worker; only the latest version of each component is kept."""
 
     def __init__(self) -> None:
         self._root: Path | None = None
@@ -38,9 +38,12 @@ class Uploads:
 
     def keep(self, run_id: str, digest: str, folder: Path) -> None:
         """Keep `folder` as this component's weights and drop the ones before."""
-        old = self._folders.get((run_id, digest))
+        self.drop(run_id, digest)
         self._folders[run_id, digest] = folder
-        if old is not None and old != folder:
+
+    def drop(self, run_id: str, digest: str) -> None:
+        """The component is gone: remove its weights."""
+        if (old := self._folders.pop((run_id, digest), None)) is not None:
             shutil.rmtree(old, ignore_errors=True)
 
     def close(self) -> None:
