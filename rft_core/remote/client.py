@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from rft.v1 import (
     worker_pb2_grpc,
 )
 from rft_core import weights
+from rft_core.addresses import is_on_host
 from rft_core.config.workers import WorkerConfig
 from rft_core.errors import BadReplyError, ConfigError, ModelError, WorkerError, WorkerRefusedError
 from rft_core.remote import convert
@@ -79,13 +81,26 @@ def credentials(config: WorkerConfig, base_dir: Path) -> Any:
         except OSError as error:
             raise ConfigError(f"the file {base_dir / file} cannot be read ({error.strerror})", where="worker") from None
 
-    return grpc.ssl_channel_credentials(read(config.tls_ca), read(config.tls_key), read(config.tls_cert))
+    authority = read(config.tls_ca) or b""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=authority.decode("ascii", "ignore"))
+    except (ssl.SSLError, ValueError):
+        raise ConfigError(
+            f"the file {base_dir / config.tls_ca} holds no PEM certificate; correct the path", where="worker.tls_ca"
+        ) from None
+    return grpc.ssl_channel_credentials(authority, read(config.tls_key), read(config.tls_cert))
 
 
 class WorkerClient:
     """A connection to one worker. Thread-safe; every call has a deadline and raises RftErrors only."""
 
     def __init__(self, address: str, token: str, *, name: str = "", tls: Any = None) -> None:
+        """ConfigError for a token that no worker can have."""
+        if not (token.isascii() and token.isprintable()):
+            raise ConfigError(
+                f"the token for the worker at {address} must be one line of ASCII characters, as the worker printed it",
+                where="worker",
+            )
         self.address = address
         self.name = name or address
         self.info: WorkerInfo | None = None
@@ -98,6 +113,9 @@ class WorkerClient:
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2_000),
         ]
+        if is_on_host(address):
+            # http_proxy is for other machines; gRPC would honour it for this one too.
+            options.append(("grpc.enable_http_proxy", 0))
         if tls is None:
             self._channel = grpc.insecure_channel(address, options=options)
         else:
