@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,8 +24,10 @@ from rft_core.config.workers import WorkerConfig
 from rft_core.errors import ConfigError, WorkerError
 from rft_core.remote.handshake import WorkerKind
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 TAIL_BYTES = 4_096
+SECRET_WORDS = frozenset({"TOKEN", "TOKENS", "KEY", "KEYS", "SECRET", "SECRETS", "PASSWORD", "PASSWD", "CREDENTIALS"})
+"""A variable with one of these words in its name is taken for a secret, as HF_TOKEN or AWS_ACCESS_KEY_ID."""
+MAX_WAIT_S = 1e6
 
 
 class WorkerProcess:
@@ -63,14 +64,13 @@ class WorkerProcess:
         threads = str(config.threads or 1)
         # -P: a file in the current folder must not stand in for a module of the same name.
         command = [self._python, "-P", "-m", "rft_workers", self.kind, "--bootstrap", "--threads", threads]
-        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, threads), "TOKENIZERS_PARALLELISM": "false"}
         try:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env=_environment(self.kind, config),
                 pass_fds=(ready_fd,),
                 start_new_session=True,  # Ctrl-C in a terminal is the engine's to handle
             )
@@ -94,7 +94,9 @@ class WorkerProcess:
     def wait_ready(self, timeout_s: float) -> None:
         """Block until the worker serves calls. WorkerError, with the end of its log, if it does not get there."""
         try:
-            readable, _, _ = select.select([self._ready_fd], [], [], timeout_s)
+            poll = select.poll()  # select() takes no descriptor above 1,023
+            poll.register(self._ready_fd, select.POLLIN)
+            readable = poll.poll(min(timeout_s, MAX_WAIT_S) * 1000)
             line = os.read(self._ready_fd, 4_096) if readable else b""
         finally:
             os.close(self._ready_fd)
@@ -154,10 +156,15 @@ class WorkerProcess:
                 self._process.stdin.close()
 
 
-def end_all(processes: list[WorkerProcess], grace_s: float) -> None:
-    """End several workers together: SIGTERM to all, one grace period, SIGKILL to the rest."""
-    for process in processes:
-        process.terminate()
-    end_s = time.monotonic() + grace_s
-    for process in processes:
-        process.end(max(0.001, end_s - time.monotonic()))
+def _environment(kind: WorkerKind, config: WorkerConfig) -> dict[str, str]:
+    """The engine's environment without what the worker has no use for. Samplers get no secrets at all; graders
+    may be judges, which find the key of their service by name, and lack only the tokens of workers."""
+
+    def hidden(name: str) -> bool:
+        words = name.upper().split("_")
+        if name == config.token_env or (words[0] == "RFT" and "TOKEN" in words):
+            return True
+        return kind == "sampler" and not SECRET_WORDS.isdisjoint(words)
+
+    kept = {name: value for name, value in os.environ.items() if not hidden(name)}
+    return {**kept, "TOKENIZERS_PARALLELISM": "false"}
