@@ -1,7 +1,8 @@
 """All workers of one kind of a run: a shared queue, lanes that feed the workers, and retries.
 
 A unit is computed by one worker. When its call fails it goes back to the front of the queue for
-whichever worker is free next, so that which worker computes it, or how often, does not matter.
+whichever worker is free next, so that which worker computes it, or how often, does not matter. One that
+takes much longer than others is issued to an idle worker too (hedged), and the first valid answer counts.
 """
 
 from __future__ import annotations
@@ -16,21 +17,35 @@ from pathlib import Path
 from typing import Any, Self
 
 from rft_core.config.workers import WorkerConfig
-from rft_core.errors import ConfigError, RftError, StopRequested, WorkerBusyError, WorkerError, WorkerRefusedError
-from rft_core.pools.pool_jobs import Job, died_over, split
+from rft_core.errors import (
+    BadReplyError,
+    ConfigError,
+    NotConfiguredError,
+    PolicyNotLoadedError,
+    RftError,
+    StopRequested,
+    WorkerBusyError,
+    WorkerError,
+    WorkerRefusedError,
+)
+from rft_core.pools.pool_jobs import Job, Running, died_over, same_answer, split
 from rft_core.pools.worker_slot import Reach, WorkerSlot
 from rft_core.remote.client import Recipe, WorkerClient
 from rft_core.replies import check_graded, check_sampled
 from rft_core.types import Busy, GradedUnit, GradeUnit, SampledUnit, SamplerInfo, SampleUnit, WeightRef
 
 MAX_ATTEMPTS = 4
-MAX_BAD_REPLIES = 2
+MAX_FAULTS = 2
+"""Errors of a component, or workers whose answers do not fit, after which a unit fails."""
 SUSPECT_ATTEMPTS = 2
 """A unit over which this many worker processes ended may be what ends them: its groups are tried alone."""
 GRADER_LANES = 3
 """Units in flight at one grader worker: one is graded while another travels."""
 UNREACHABLE_S = 60.0
 """How long a pool waits with no reachable worker at all before it gives up."""
+HEDGE_POLL_S = 1.0
+GRADE_SLACK_S = 10.0
+"""Time for what is not grading: travel, conversion, a busy machine."""
 
 Unit = SampleUnit | GradeUnit
 Reply = SampledUnit | GradedUnit
@@ -47,10 +62,13 @@ class WorkerPool:
         *,
         log_dir: Path,
         emit: Callable[[str, dict[str, Any]], None],
+        hedge: bool,
     ) -> None:
         self._recipe, self._config, self._emit = recipe, config, emit
+        self._hedge = hedge and len(reaches) > 1
         self._policy: WeightRef | None = None
         self._queue: deque[Job] = deque()
+        self._running = Running()
         lock = threading.RLock()
         self._condition = threading.Condition(lock)
         """Lanes that could take a unit wait here, and nobody else: one wake-up per unit must not go astray."""
@@ -119,12 +137,17 @@ class WorkerPool:
         return tuple(busy for load in loads for busy in load.result())
 
     def _load_into(self, slot: WorkerSlot, ref: WeightRef) -> tuple[Busy, ...]:
-        """A worker that is down, or dies over it, loads the policy when it is back."""
+        """A worker that is down, or dies over it, loads the policy when it is back. One that is busy, with another
+        run or with a unit that somebody else answered meanwhile, loads it for its next unit."""
         client = slot.client
-        if client is None or not slot.ready.is_set():
+        with self._condition:
+            late = self._running.is_late(slot.name)
+        if client is None or not slot.ready.is_set() or late:
             return ()
         try:
             return slot.load_policy(client, ref)
+        except (WorkerBusyError, NotConfiguredError):
+            return ()
         except WorkerRefusedError:
             raise
         except WorkerError:
@@ -148,36 +171,49 @@ class WorkerPool:
             taken = self._take(slot)
             if taken is None:
                 continue
-            client, job = taken
+            client, job, hedged = taken
             try:
-                if job.begin():
-                    self._run(slot, client, job)
+                self._run(slot, client, job, hedged)
             except Exception as error:  # noqa: BLE001 a bug of ours, or of whoever listens to events: told to the caller
                 if not job.future.done():
                     job.future.set_exception(error)
             finally:
                 self._leave(slot, job)
 
-    def _take(self, slot: WorkerSlot) -> tuple[WorkerClient, Job] | None:
-        """Wait for a unit that `slot` may compute. None when the pool is over or the worker in trouble."""
+    def _take(self, slot: WorkerSlot) -> tuple[WorkerClient, Job, bool] | None:
+        """Wait for a unit that `slot` may compute, and say whether another worker has it too. None when the
+        pool is over or the worker in trouble."""
         with self._condition:
-            while (not self._queue or slot.solo) and slot.ready.is_set() and not self._over:
+            job = self._next(slot)
+            while job is None and slot.ready.is_set() and not self._over:
                 if slot.solo:
                     self._condition.notify()  # pass on what this lane may have been woken for
                     self._quiet.wait()
                 else:
-                    self._condition.wait()
+                    self._condition.wait(HEDGE_POLL_S if self._hedge else None)
+                job = self._next(slot)
             client = slot.client
-            if self._over or client is None or not slot.ready.is_set():
+            if self._over or client is None or not slot.ready.is_set() or job is None:
                 self._condition.notify()  # the wake-up may have been meant for a lane that can work
                 return None
-            job = self._queue.popleft()
-            if job.solo and not self._clear(slot, client):
-                self._queue.appendleft(job)
-                self._condition.notify()
-                return None
+            hedged = bool(job.runners)
+            if not hedged:
+                self._queue.popleft()
+                if job.solo and not self._clear(slot, client):
+                    self._queue.appendleft(job)
+                    self._condition.notify()
+                    return None
+            self._running.begin(job, slot.name)
             slot.in_flight += 1
-            return client, job
+            return client, job, hedged
+
+    def _next(self, slot: WorkerSlot) -> Job | None:
+        """The first unit that waits, or else one that takes too long elsewhere while `slot` is idle."""
+        if slot.solo:
+            return None
+        if self._queue:
+            return self._queue[0]
+        return self._running.straggler(slot.name) if self._hedge and not slot.in_flight else None
 
     def _clear(self, slot: WorkerSlot, client: WorkerClient) -> bool:
         """Wait until `slot` computes nothing else, so that its end can be blamed on one unit. False if it is
@@ -201,27 +237,61 @@ class WorkerPool:
     def _over(self) -> bool:
         return self._closed or self._fatal is not None
 
-    def _run(self, slot: WorkerSlot, client: WorkerClient, job: Job) -> None:
+    def _run(self, slot: WorkerSlot, client: WorkerClient, job: Job, hedged: bool) -> None:
+        began_s = time.monotonic()
+        reply: Reply | None = None
+        error: RftError | None = None
         try:
-            reply = self._checked(job.unit, slot.run(client, job.unit, self._deadline_s(job.unit)))
-        except WorkerBusyError as error:
+            if hedged:
+                self._emit("unit_hedged", {"request_id": job.unit.request_id, "worker": slot.name})
+            if hedged or job.begin():
+                reply = self._checked(job.unit, slot.run(client, job.unit, self._deadline_s(client, job.unit)))
+        except RftError as caught:
+            error = caught
+        finally:
+            with self._condition:
+                earlier, alone = self._running.part(job, slot.name, reply, time.monotonic() - began_s)
+        if reply is not None:
+            slot.succeeded()
+            if earlier is None:
+                job.settle_result(reply)
+            elif isinstance(reply, SampledUnit) and self.info.bitwise and not same_answer(earlier, reply):
+                self._emit("late_answer_differs", {"request_id": job.unit.request_id, "worker": slot.name})
+        elif error is not None:
+            self._went_wrong(slot, client, job, error, unfinished=alone and earlier is None)
+
+    def _went_wrong(
+        self, slot: WorkerSlot, client: WorkerClient, job: Job, error: RftError, *, unfinished: bool
+    ) -> None:
+        """A call failed: what that says of the worker, and what becomes of the unit if it is `unfinished`, that
+        is, neither answered nor computed elsewhere."""
+        lost = isinstance(error, WorkerError) and not isinstance(error, WorkerBusyError | WorkerRefusedError)
+        if lost:
+            slot.report(client)
+        if isinstance(error, BadReplyError):
+            job.bad_replies.add(slot.name)
+            slot.bad_reply(error)
+        if not unfinished:
+            return
+        if isinstance(error, WorkerBusyError):
             time.sleep(min(5.0, error.retry_after_s))
             self._requeue(job)
-        except WorkerRefusedError as error:
+        elif isinstance(error, NotConfiguredError | PolicyNotLoadedError):
+            job.attempts += 1  # runs that share a worker displace each other's component
+            self._retry(job, slot, error, final=job.attempts >= MAX_ATTEMPTS)
+        elif isinstance(error, WorkerRefusedError):
             job.settle(error)
-        except WorkerError as error:
+        elif isinstance(error, WorkerError):
             job.attempts += 1
-            slot.report(client)
             if isinstance(job.unit, GradeUnit) and slot.reach is None and job.attempts >= SUSPECT_ATTEMPTS:
                 self._suspect(job, job.unit, slot, error)
             else:
                 self._retry(job, slot, error, final=job.attempts >= MAX_ATTEMPTS)
-        except RftError as error:
-            job.bad_replies += 1
-            self._retry(job, slot, error, final=job.bad_replies >= MAX_BAD_REPLIES)
+        elif isinstance(error, BadReplyError):
+            self._retry(job, slot, error, final=len(job.bad_replies) >= MAX_FAULTS)
         else:
-            slot.succeeded()
-            job.future.set_result(reply)
+            job.faults += 1
+            self._retry(job, slot, error, final=job.faults >= MAX_FAULTS)
 
     def _checked(self, unit: Unit, reply: Reply) -> Reply:
         if isinstance(unit, GradeUnit):
@@ -230,12 +300,14 @@ class WorkerPool:
         assert isinstance(reply, SampledUnit)
         return check_sampled(unit, reply, vocab_size=self.info.vocab_size)
 
-    def _deadline_s(self, unit: Unit) -> float:
-        """For sampling the configured time; for grading what the groups' own time-outs allow at most."""
+    def _deadline_s(self, client: WorkerClient, unit: Unit) -> float:
+        """For sampling the configured time; for grading what the groups' own time-outs allow at most, with as
+        many groups at once as this worker grades."""
         if isinstance(unit, SampleUnit):
             return self._config.call_timeout_s
-        rounds = math.ceil(len(unit.groups) / self._config.concurrency)
-        return GRADER_LANES * rounds * unit.timeout_s + 10.0
+        at_once = self._config.concurrency if client.info is None else max(1, client.info.concurrency)
+        rounds = math.ceil(len(unit.groups) / at_once)
+        return GRADER_LANES * rounds * unit.timeout_s + GRADE_SLACK_S
 
     def _suspect(self, job: Job, unit: GradeUnit, slot: WorkerSlot, error: WorkerError) -> None:
         """Grader processes ended over this unit again and again: find the group that does it, and grade
@@ -276,8 +348,9 @@ class WorkerPool:
             if self._closed:
                 return
             lost = [slot for slot in slots if slot.lost]
-            if len(lost) == len(slots):
-                self._fail(lost[-1].error or WorkerError("no worker is left"))
+            broken = [slot for slot in lost if slot.broken]
+            if broken or len(lost) == len(slots):
+                self._fail((broken or lost)[-1].error or WorkerError("no worker is left"))
             self._down_since_s = (
                 None if any(slot.ready.is_set() for slot in slots) else self._down_since_s or time.monotonic()
             )

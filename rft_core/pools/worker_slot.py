@@ -13,8 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rft_core.boundary import sentence
 from rft_core.config.workers import WorkerConfig
-from rft_core.errors import ConfigError, NotConfiguredError, PolicyNotLoadedError, RftError, WorkerError
+from rft_core.errors import (
+    BadReplyError,
+    ConfigError,
+    NotConfiguredError,
+    PolicyNotLoadedError,
+    RftError,
+    StopRequested,
+    WorkerError,
+)
 from rft_core.hosting import same_policy
 from rft_core.pools.supervisor import WorkerProcess
 from rft_core.remote.client import Recipe, WorkerClient
@@ -23,6 +32,8 @@ from rft_core.types import Busy, GradedUnit, GradeUnit, SampledUnit, SamplerInfo
 MAX_DEATHS = 5
 """Deaths in a row, without a finished unit between them, after which a worker is given up."""
 BACKOFF_S = (0.0, 0.1, 0.5, 1.0, 2.0)
+MAX_BAD_REPLIES = 2
+"""Answers that fail the checks, after which a worker is taken out."""
 RECONNECT_S = 5.0
 CLOSE_GRACE_S = 5.0
 
@@ -65,6 +76,8 @@ class WorkerSlot:
         """A suspect unit has the worker for itself."""
         self.lost = False
         """Given up: it will not come back."""
+        self.broken = False
+        """Lost to a fault of the engine itself, in `error`: the pool cannot go on without knowing what it misses."""
         self.ready = threading.Event()
         self.started = threading.Event()
         """Set when the first start succeeded or failed."""
@@ -75,6 +88,8 @@ class WorkerSlot:
         self._load_lock = threading.Lock()
         self._trouble = threading.Event()
         self._closing = threading.Event()
+        self._quarantined = threading.Event()
+        self._bad_replies = 0
         self._failures = 0
         self._keeper = threading.Thread(target=self._keep, name=f"keeper-{self.name}", daemon=True)
 
@@ -93,14 +108,27 @@ class WorkerSlot:
         """A unit was finished: earlier deaths no longer count."""
         self._failures = 0
 
+    def bad_reply(self, error: BadReplyError) -> None:
+        """An answer of the worker failed the checks. A second one is no accident: it is taken out for good."""
+        self._bad_replies += 1
+        if self._bad_replies < MAX_BAD_REPLIES or self._quarantined.is_set():
+            return
+        self.error = BadReplyError(
+            f"the worker {self.name} was taken out, because {MAX_BAD_REPLIES} of its answers failed the checks; the last: {error}"
+        )
+        names = self._names()
+        self._quarantined.set()
+        self.ready.clear()
+        self._trouble.set()
+        self._emit("worker_quarantined", {**names, "error": str(self.error)})
+
     def run(self, client: WorkerClient, unit: SampleUnit | GradeUnit, timeout_s: float) -> SampledUnit | GradedUnit:
         """Compute a unit over `client`, with the set-up and the policy that it needs."""
         for _ in range(2):
             try:
                 return self._call(client, unit, timeout_s)
             except NotConfiguredError:
-                client.configure(self.recipe, timeout_s=self.config.start_timeout_s)
-                self._loaded = None
+                self._configure(client)
             except PolicyNotLoadedError:
                 self._loaded = None
         return self._call(client, unit, timeout_s)
@@ -112,14 +140,29 @@ class WorkerSlot:
         return client.sample(self.recipe, unit, timeout_s=timeout_s)
 
     def load_policy(self, client: WorkerClient, ref: WeightRef) -> tuple[Busy, ...]:
-        """Make the worker serve `ref`, unless it does already; says when its sampler was at work."""
+        """Make the worker serve `ref`, unless it does already; says when its sampler was at work. One that was
+        restarted while nobody asked it for anything, or made room for another run, is configured again."""
         with self._load_lock:
-            if self._loaded is None or not same_policy(self._loaded, ref):
-                self._loaded = None
+            if self._loaded is not None and same_policy(self._loaded, ref):
+                return ()
+            self._loaded = None
+            try:
                 busy = client.load_policy(self.recipe, ref)
-                self._loaded = ref
-                return busy
-            return ()
+            except NotConfiguredError:
+                self._configure(client)
+                busy = client.load_policy(self.recipe, ref)
+            self._loaded = ref
+            return busy
+
+    def _configure(self, client: WorkerClient) -> None:
+        """Have the worker build its component. ConfigError if that makes it another sampler than before."""
+        self._loaded = None
+        info = client.configure(self.recipe, timeout_s=self.config.start_timeout_s)
+        if self.info is not None and info != self.info:
+            raise ConfigError(
+                f"the worker {self.name} came back as another sampler ({info}, before {self.info}); start the run again"
+            )
+        self.info = info
 
     def begin_close(self) -> None:
         """Stop keeping the worker alive, end its running calls and ask a process of ours to end."""
@@ -137,17 +180,39 @@ class WorkerSlot:
             self._keeper.join()
 
     def _keep(self) -> None:
+        """The keeper thread. However it ends, nothing is left of the worker and the pool knows."""
+        try:
+            self._keep_up()
+        except Exception as caught:  # noqa: BLE001 a bug of ours, or events that cannot be written: the pool ends with it
+            self.broken = True
+            said = f"the worker {self.name} was given up: {sentence(caught)}"
+            self.error = caught if isinstance(caught, RftError) else RftError(said)
+        finally:
+            self.ready.clear()
+            try:
+                self._tear_down(CLOSE_GRACE_S if self._closing.is_set() else 0.0)
+            finally:
+                self.lost = True
+                self.started.set()
+                self._changed()
+
+    def _keep_up(self) -> None:
+        """Bring the worker up, wait for trouble, again, until it is no longer wanted or given up."""
         came_up_before = False
-        while not self._closing.is_set():
-            begin_s = time.monotonic()
+        while True:
             self._trouble.clear()
+            if self._unwanted:  # after the clear: what sets it sets trouble next, and that must not be lost
+                return
+            begin_s = time.monotonic()
             try:
                 self._bring_up()
             except (RftError, OSError) as error:
+                if self._unwanted:
+                    return
                 again = self._failed(error)
                 self._tear_down(0.0)
                 if not (came_up_before or again) or not self._may_go_on():
-                    break
+                    return
                 continue
             kind = "worker_restarted" if came_up_before else "worker_started"
             self._emit(kind, {**self._names(), "took_s": round(time.monotonic() - begin_s, 3)})
@@ -157,25 +222,32 @@ class WorkerSlot:
             self._changed()
             self._trouble.wait()
             self.ready.clear()
-            if not self._closing.is_set():
-                self._lost_it()
-                if not self._may_go_on():
-                    break
-        self._tear_down(CLOSE_GRACE_S if self._closing.is_set() else 0.0)
-        self.lost = True
-        self.ready.clear()
-        self.started.set()
-        self._changed()
+            if self._unwanted:
+                return
+            self._lost_it()
+            if not self._may_go_on():
+                return
+
+    @property
+    def _unwanted(self) -> bool:
+        return self._closing.is_set() or self._quarantined.is_set()
+
+    def _check_wanted(self) -> None:
+        """StopRequested between the steps of a start: what began to close before a step does not see its outcome."""
+        if self._unwanted:
+            raise StopRequested(f"the worker {self.name} is no longer wanted")
 
     def _bring_up(self) -> None:
         timeout_s = self.config.start_timeout_s
         if self.reach is None:
             self._process = WorkerProcess(self.recipe.kind, self.config, self._log_file, self._trouble.set)
+            self._check_wanted()
             self._process.wait_ready(timeout_s)
             client = WorkerClient(self._process.address, self._process.token, name=self.name)
         else:
             client = WorkerClient(self.reach.address, self.reach.token, name=self.name, tls=self.reach.tls)
         self.client = client
+        self._check_wanted()
         process = self._process
         client.handshake(
             self.recipe.kind,
@@ -183,13 +255,7 @@ class WorkerSlot:
             patience_s=RECONNECT_S if process is None else timeout_s,  # a loaded machine may be slow to connect
             gone=process.exited.is_set if process is not None else lambda: False,
         )
-        info = client.configure(self.recipe, timeout_s=timeout_s)
-        if self.info is not None and info != self.info:
-            raise ConfigError(
-                f"the worker {self.name} came back as another sampler ({info}, before {self.info}); start the run again"
-            )
-        self.info = info
-        self._loaded = None
+        self._configure(client)
         wanted = self._wanted_policy()
         if wanted is not None:
             self.load_policy(client, wanted)

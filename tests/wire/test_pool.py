@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import secrets
 import signal
 import subprocess
@@ -22,11 +23,19 @@ from pydantic import ValidationError
 
 from rft_core import BuildContext, Grader, Outcome, Sampler
 from rft_core.config.workers import WorkerConfig
-from rft_core.errors import BadReplyError, ComponentError, ConfigError, RftError, WorkerError, WorkerRefusedError
+from rft_core.errors import (
+    BadReplyError,
+    ComponentError,
+    ConfigError,
+    RftError,
+    StorageError,
+    WorkerError,
+    WorkerRefusedError,
+)
 from rft_core.pools.adapters import PooledGrader, PooledSampler
 from rft_core.pools.pool import Pool, open_pool
 from rft_core.registry import Registry
-from rft_core.types import GradedUnit, SampledUnit
+from rft_core.types import GradedUnit, SampledUnit, SampleUnit
 from rft_test_plugin.make import RUN_ID, grade_unit, sample_unit, weight_ref
 
 REGISTRY = Registry.discover()
@@ -338,18 +347,49 @@ def test_random_kills_change_nothing(opened: Open, tmp_path: Path, events: Event
     assert len(events.of("worker_died")) + len(events.of("worker_start_failed")) >= 3
 
 
-def by_hand(address: str, token: str, log: Path) -> subprocess.Popen[str]:
+def by_hand(
+    address: str, token: str, log: Path, *options: str, kind: str = "sampler", code: str = ""
+) -> subprocess.Popen[str]:
+    """A worker that a user started; `code` runs in its process first, and can make it misbehave."""
+    start = ["-c", f"{code}\nfrom rft_workers.cli import main\nmain()"] if code else ["-m", "rft_workers"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "rft_workers", "sampler", "--listen", address, "--threads", "1"],
+        [sys.executable, *start, kind, "--listen", address, "--threads", "1", *options],
         stdout=subprocess.PIPE,
         stderr=log.open("a"),
         text=True,
         env={**os.environ, "RFT_WORKER_TOKEN": token},
     )
     assert process.stdout is not None
-    assert "sampler on" in process.stdout.readline()
+    assert f"{kind} on" in process.stdout.readline()
     process.stdout.close()
     return process
+
+
+Hand = Callable[..., str]
+
+
+@pytest.fixture
+def hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hand]:
+    """Starts workers by hand, ends them after the test, and tells their addresses. `again` starts the worker at an
+    address anew."""
+    token = secrets.token_hex(16)
+    monkeypatch.setenv("RFT_WORKER_TOKEN", token)
+    workers: dict[str, subprocess.Popen[str]] = {}
+
+    def end(address: str) -> None:
+        workers[address].kill()
+        workers[address].wait()
+
+    def start(*options: str, again: str = "", **more: str) -> str:
+        address = again or f"unix-abstract:rft-test-{secrets.token_hex(8)}"
+        if again:
+            end(again)
+        workers[address] = by_hand(address, token, tmp_path / "hand.log", *options, **more)
+        return address
+
+    yield start
+    for address in workers:
+        end(address)
 
 
 def test_workers_at_an_address(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: Events) -> None:
@@ -429,3 +469,346 @@ def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], sen
     with pytest.raises(ValidationError, match=sentence):
         WorkerConfig.model_validate(settings)
     assert WorkerConfig.model_validate({"address": "10.0.0.5:7070", "tls_ca": "ca.pem"}).addresses == ("10.0.0.5:7070",)
+
+
+@pytest.mark.parametrize("event", ["worker_started", "worker_died"])
+def test_events_that_cannot_be_written_end_the_pool(event: str, tmp_path: Path) -> None:
+    """A full disk under events.jsonl is told as that, at once, wherever it strikes; nothing waits for ever."""
+
+    def on_event(kind: str, values: dict[str, Any]) -> None:
+        if kind == event:
+            raise StorageError("could not append to events.jsonl: No space left on device")
+
+    pool = open_pool(
+        "sampler",
+        {"type": "scripted", "delay_s": 0.5},
+        WorkerConfig(),
+        run_id=RUN_ID,
+        base_dir=tmp_path,
+        log_dir=tmp_path / "logs",
+        on_event=on_event,
+        registry=REGISTRY,
+    )
+    started: Future[None] = Future()
+
+    def start() -> None:
+        try:
+            started.set_result(pool.start())
+        except RftError as error:
+            started.set_exception(error)
+
+    threading.Thread(target=start, daemon=True).start()
+    if event == "worker_started":
+        with pytest.raises(StorageError, match="No space left"):
+            started.result(timeout=20)
+    else:
+        started.result(timeout=20)
+        future = pool.submit(sample_unit(weight_ref(tmp_path / "0")))
+        time.sleep(0.2)
+        for child in psutil.Process().children():
+            child.kill()
+        with pytest.raises(StorageError, match="No space left"):
+            future.result(timeout=20)
+        with pytest.raises(StorageError, match="No space left"):
+            pool.submit(sample_unit(weight_ref(tmp_path / "0")))
+    pool.close()
+    assert psutil.Process().children() == []
+
+
+def test_closing_while_a_worker_starts_is_not_missed(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing at the very instant at which the keeper looks at the clock, before a start and within it."""
+    slots: list[Any] = []
+    monkeypatch.setattr("rft_core.pools.worker_pool.WorkerSlot.start", lambda slot: slots.append(slot))
+    for visit in (1, 2, 3):
+        pool = open_pool(
+            "sampler",
+            {"type": "scripted"},
+            WorkerConfig(),
+            run_id=RUN_ID,
+            base_dir=tmp_path,
+            log_dir=tmp_path / "logs",
+            registry=REGISTRY,
+        )
+        threading.Thread(target=pool.start, daemon=True).start()
+        while not slots:
+            time.sleep(0.001)
+        slot, visits = slots.pop(), []
+
+        class Clock:
+            sleep = staticmethod(time.sleep)
+
+            @staticmethod
+            def monotonic(slot: Any = slot, visits: list[int] = visits, visit: int = visit) -> float:
+                if threading.current_thread() is slot._keeper:
+                    visits.append(1)
+                    if len(visits) == visit:
+                        slot.begin_close()
+                return time.monotonic()
+
+        for module in ("pools.worker_slot", "remote.client"):
+            monkeypatch.setattr(f"rft_core.{module}.time", Clock)
+        slot._keeper.start()
+        slot._keeper.join(10)
+        assert not slot._keeper.is_alive()
+        assert psutil.Process().children() == []
+        pool.close()
+
+
+def test_a_worker_that_was_restarted_while_idle_is_set_up_again(opened: Open, hand: Hand, tmp_path: Path) -> None:
+    """Nobody was told that it began anew; loading the next policy finds out, and the run goes on."""
+    address = hand()
+    pool = opened({"type": "scripted"}, {"address": address})
+    for number in range(3):
+        ref = weight_ref(tmp_path / str(number), number)
+        pool.load_policy(ref)
+        assert pool.submit(sample_unit(ref, f"s-{number}")).result(timeout=10).policy == number
+        hand(again=address)
+        time.sleep(0.5)  # the connection comes back by itself
+
+
+def test_two_runs_share_a_worker_that_keeps_one_component(opened: Open, hand: Hand, tmp_path: Path) -> None:
+    """They displace each other's sampler again and again, which costs time and nothing else."""
+    address = hand("--max-components", "1")
+    pools = [opened({"type": "scripted", "tokens": tokens}, {"address": address}) for tokens in (3, 5)]
+    for number in range(3):
+        ref = weight_ref(tmp_path / str(number), number)
+        for pool, tokens in zip(pools, (3, 5), strict=True):
+            pool.load_policy(ref)
+            reply = pool.submit(sample_unit(ref, f"s-{number}")).result(timeout=10)
+            assert len(reply.groups[0][0].segments[1].token_ids) == tokens
+
+
+def test_a_grader_that_takes_one_group_at_a_time_is_given_the_time(
+    opened: Open, hand: Hand, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker says how many groups it grades at once; the engine's own setting is for workers that it starts."""
+    monkeypatch.setattr("rft_core.pools.worker_pool.GRADE_SLACK_S", 0.5)
+    address = hand("--concurrency", "1", kind="grader")
+    pool = opened({"type": "test_slow", "delay_s": 0.25}, {"address": address, "concurrency": 8})
+    futures = [pool.submit(grade_unit(f"g-{n}", groups=4, timeout_s=0.5)) for n in range(3)]
+    for future in futures:
+        assert [grades[0].outcome for grades in future.result(timeout=20).grades] == [Outcome.SCORE] * 4
+    assert events.of("worker_died") == []
+
+
+def test_workers_of_this_machine_are_reached_without_a_proxy(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """http_proxy in the environment is for other machines."""
+    token = secrets.token_hex(16)
+    monkeypatch.setenv("RFT_WORKER_TOKEN", token)
+    address = f"127.0.0.1:{30_000 + os.getpid() % 10_000}"
+    worker = by_hand(address, token, tmp_path / "hand.log")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    try:
+        for where in ({"address": address}, LOCAL):
+            pool = opened({"type": "scripted"}, where)
+            assert pool.submit(sample_unit(weight_ref(tmp_path / "0"))).result(timeout=10).request_id == "s-0"
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+def test_credentials_that_cannot_be_are_sentences(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that no header can carry, and a file that holds no certificate."""
+    for token in ("gehéim" * 4, "a" * 20 + "\n" + "b" * 20):
+        monkeypatch.setenv("RFT_WORKER_TOKEN", token)
+        with pytest.raises(ConfigError, match="must be one line of ASCII characters"):
+            opened({"type": "scripted"}, {"address": "127.0.0.1:9"})
+    monkeypatch.setenv("RFT_WORKER_TOKEN", "a" * 20)
+    for content in ("", "not PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        (tmp_path / "ca.pem").write_text(content)
+        with pytest.raises(ConfigError, match=r"ca\.pem holds no PEM certificate"):
+            opened({"type": "scripted"}, {"address": "10.0.0.5:9", "tls_ca": "ca.pem"})
+
+
+def test_workers_start_although_many_files_are_open(opened: Open, tmp_path: Path) -> None:
+    """File descriptors beyond 1,023 are as good as others."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2_048:
+        pytest.skip("this machine allows too few open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2_048), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1_100)]
+    try:
+        pool = opened({"type": "scripted"}, LOCAL)
+        assert pool.submit(sample_unit(weight_ref(tmp_path / "0"))).result(timeout=10).request_id == "s-0"
+        pool.close()
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_workers_see_no_secret_that_they_do_not_need(
+    opened: Open, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samplers get caches and no secrets; graders may be judges and keep their keys, but no worker's token."""
+    values = {
+        "RFT_WORKER_TOKEN": "x" * 20,
+        "RFT_GRADER_TOKEN": "x" * 20,
+        "MY_TOKEN": "x" * 20,
+        "HF_TOKEN": "hf",
+        "OPENAI_API_KEY": "sk",
+        "AWS_SECRET_ACCESS_KEY": "aws",
+        "HF_HOME": "/cache",
+        "HF_HUB_OFFLINE": "1",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    seen = {}
+    for kind, component in (("sampler", "scripted"), ("grader", "test_constant")):
+        opened({"type": component}, {"count": 1, "token_env": "MY_TOKEN"})
+        pid = events.of("worker_started")[-1]["pid"]
+        environment = dict(
+            line.split("=", 1) for line in Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in line
+        )
+        seen[kind] = {name for name in values if name in environment}
+        assert environment["PATH"] == os.environ["PATH"]
+    assert seen["sampler"] == {"HF_HOME", "HF_HUB_OFFLINE"}
+    assert seen["grader"] == {"HF_HOME", "HF_HUB_OFFLINE", "HF_TOKEN", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY"}
+
+
+def misbehaving(change: str = "pass", seconds: float = 0.0) -> str:
+    """Code for the process of a sampler worker that is slow, or spoils what its component answered."""
+    return f"""
+import time
+from rft_workers import services
+real = services._sample
+def spoilt(host, request):
+    time.sleep({seconds})
+    reply = real(host, request)
+    for group in reply.groups:
+        for rollout in group.rollouts:
+            {change}
+    return reply
+services._sample = spoilt
+"""
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pools hedge after 0.3 s rather than 5."""
+    monkeypatch.setattr("rft_core.pools.pool_jobs.HEDGE_AFTER_S", 0.3)
+    monkeypatch.setattr("rft_core.pools.worker_pool.HEDGE_POLL_S", 0.05)
+
+
+def expected(opened: Open, component: dict[str, Any], units: list[SampleUnit]) -> list[Any]:
+    """What a sampler in this process answers."""
+    alone = opened(component, IN_PROCESS)
+    return [alone.submit(unit).result().groups for unit in units]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_straggler_is_hedged(opened: Open, hand: Hand, tmp_path: Path, events: Events) -> None:
+    """A worker a hundred times slower than the other holds nothing up: not its unit, not the next policy, and the
+    results are the same. Its late answer is the same too, so nobody hears of it."""
+    pool = opened({"type": "scripted"}, {"address": [hand(code=misbehaving(seconds=4)), hand()]})
+    start_s = time.monotonic()
+    for number in range(2):
+        ref = weight_ref(tmp_path / str(number), number)
+        pool.load_policy(ref)
+        units = [sample_unit(ref, f"s-{number}-{n}") for n in range(8)]
+        replies = [f.result(timeout=20).groups for f in [pool.submit(unit) for unit in units]]
+        assert replies == expected(opened, {"type": "scripted"}, units)
+    assert time.monotonic() - start_s < 4
+    (hedged,) = events.of("unit_hedged")
+    assert hedged["request_id"].startswith("s-0-")
+    assert hedged["worker"].startswith("sampler-2")
+    # The slow one comes to itself, gets the new policy for its next unit, and is hedged again.
+    time.sleep(4.5)
+    futures = [pool.submit(sample_unit(ref, f"s-2-{n}")) for n in range(4)]
+    assert {future.result(timeout=20).policy for future in futures} == {1}
+    assert events.of("late_answer_differs") == events.of("unit_retried") == []
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("jitter", [False, True])
+def test_a_late_answer_that_differs_is_told(
+    jitter: bool, opened: Open, hand: Hand, tmp_path: Path, events: Events
+) -> None:
+    """Two bitwise samplers must agree; of others the first answer counts and the second says nothing."""
+    late = hand(code=misbehaving("rollout.text += ' and so on'", seconds=1))
+    pool = opened({"type": "scripted", "jitter": jitter}, {"address": [late, hand()]})
+    ref = weight_ref(tmp_path / "0")
+    replies = [f.result(timeout=20) for f in [pool.submit(sample_unit(ref, f"s-{n}")) for n in range(4)]]
+    assert not any("and so on" in group[0].text for reply in replies for group in reply.groups)
+    (hedged,) = events.wait_for("unit_hedged")
+    if jitter:
+        time.sleep(1.5)
+        assert events.of("late_answer_differs") == []
+    else:
+        (differs,) = events.wait_for("late_answer_differs")
+        assert differs["request_id"] == hedged["request_id"]
+        assert differs["worker"].startswith("sampler-1")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("hedge", [None, True])
+def test_graders_are_hedged_only_on_request(hedge: bool | None, tmp_path: Path, events: Events) -> None:
+    """Grading twice may cost money."""
+    pool = open_pool(
+        "grader",
+        {"type": "test_slow", "delay_s": 1.5, "only_key": "k1"},
+        WorkerConfig(count=2),
+        run_id=RUN_ID,
+        base_dir=tmp_path,
+        log_dir=tmp_path / "logs",
+        on_event=events,
+        registry=REGISTRY,
+        hedge=hedge,
+    )
+    with pool:
+        pool.submit(grade_unit("g-0", groups=1)).result(timeout=10)
+        reply: GradedUnit = pool.submit(grade_unit("g-1", groups=2)).result(timeout=10)
+    assert [grades[0].outcome for grades in reply.grades] == [Outcome.SCORE] * 2
+    assert len(events.of("unit_hedged")) == (1 if hedge else 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "rollout.seed += 1",
+        "rollout.sample += 1",
+        "rollout.segments[-1].token_ids[0] = 10**6",
+        "rollout.segments[-1].logprobs.values[0] = 0.5",
+        "rollout.segments[-1].logprobs.values[0] = float('nan')",
+        "rollout.segments[-1].policy += 1",
+        "del rollout.segments[-1].logprobs.values[0]",
+        "reply.policy_digest = 'sha256:0'",
+        "reply.request_id = 's-999'",
+    ],
+)
+def test_a_worker_that_lies_is_taken_out(change: str, opened: Open, hand: Hand, tmp_path: Path, events: Events) -> None:
+    """Two answers that fail the checks are enough; the others compute everything, and the results are the same."""
+    liar = hand(code=misbehaving(change))
+    pool = opened({"type": "scripted", "delay_s": 0.02}, {"address": [liar, hand()]})
+    ref = weight_ref(tmp_path / "0")
+    units = [sample_unit(ref, f"s-{n}") for n in range(20)]
+    futures = [pool.submit(unit) for unit in units]
+    assert [f.result(timeout=20).groups for f in futures] == expected(opened, {"type": "scripted"}, units)
+    (taken_out,) = events.wait_for("worker_quarantined")
+    assert liar in taken_out["worker"]
+    assert "2 of its answers failed the checks; the last: " in taken_out["error"]
+    assert len(events.of("unit_retried")) == 2
+    assert events.of("worker_died") == events.of("worker_lost") == []
+
+
+def test_a_pool_of_liars_ends_with_a_sentence(opened: Open, hand: Hand, tmp_path: Path, events: Events) -> None:
+    """When the last worker is taken out, what waits fails with the reason."""
+    liar = hand(code=misbehaving("rollout.seed += 1"))
+    pool = opened({"type": "scripted"}, {"address": liar})
+    ref = weight_ref(tmp_path / "0")
+    futures = [pool.submit(sample_unit(ref, f"s-{n}")) for n in range(3)]
+    for future in futures:
+        with pytest.raises(BadReplyError, match=r"was taken out, because 2 of its answers failed the checks; .* seed"):
+            future.result(timeout=20)
+    with pytest.raises(BadReplyError, match="was taken out"):
+        pool.submit(sample_unit(ref))
+    assert len(events.of("worker_quarantined")) == 1
