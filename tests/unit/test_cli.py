@@ -496,7 +496,7 @@ def test_completion_knows_commands_and_options(call: Call, monkeypatch: pytest.M
     from rft_core.cli import cli
 
     complete = BashComplete(cli, {}, "rft-engine", "_RFT_ENGINE_COMPLETE")
-    assert {c.value for c in complete.get_completions([], "r")} == {"run", "resume", "runs"}
+    assert {c.value for c in complete.get_completions([], "r")} == {"run", "regrade", "resume", "runs"}
     assert "--worst" in {c.value for c in complete.get_completions(["samples"], "--w")}
 
 

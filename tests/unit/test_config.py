@@ -66,7 +66,7 @@ def test_unknown_key_is_named_with_its_path_and_the_nearest_name(changes: dict[s
 
 def test_unknown_key_without_a_near_name_lists_all() -> None:
     """Where nothing is near, the sentence lists what there is."""
-    assert refusal(budget={"xyz": 1}).endswith("choose from max_time_s, max_tokens")
+    assert refusal(budget={"xyz": 1}).endswith("choose from max_cost, max_time_s, max_tokens")
 
 
 def test_wrong_values_are_named_with_what_was_given() -> None:

@@ -228,7 +228,10 @@ def test_grades_must_fit_their_unit() -> None:
     """Another unit's grades, missing groups and missing grades are refused."""
     unit = grade_unit()
     good = GradedUnit(request_id="g-0", grades=((Grade.score(1.0),) * 2,) * 3)
-    assert check_graded(unit, good) is good
+    assert check_graded(unit, good) == good
+    wild = Grade.score(1.0, details={"a": float("nan")})
+    settled = check_graded(unit, replace(good, grades=((wild,) * 2,) * 3))
+    assert {grade.error_kind for grades in settled.grades for grade in grades} == {"other_error"}
     for bad in (
         replace(good, request_id="x"),
         replace(good, grades=good.grades[:2]),
