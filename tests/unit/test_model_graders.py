@@ -122,9 +122,7 @@ def test_openai_json_asks_as_openai_does(monkeypatch: pytest.MonkeyPatch) -> Non
     )
 
 
-@pytest.mark.parametrize(
-    ("result", "score"), [(7, 5.0), (-1e308, 1.0), (10**400, 5.0), (1e308, 5.0), (2.5, 2.5), (1, 1.0)]
-)
+@pytest.mark.parametrize(("result", "score"), [(7, 5.0), (-1e308, 1.0), (1e308, 5.0), (2.5, 2.5), (1, 1.0)])
 def test_scores_are_clamped_to_the_range(result: float, score: float) -> None:
     """A result beyond the range is its nearest end, and the details keep what the judge said."""
     with JudgeServer(lambda call: verdict(result)) as server:
