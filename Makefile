@@ -24,7 +24,7 @@ $(VENV)/.installed: $(PROJECT_FILES)
 	touch $@
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: lint types contracts protos
 
