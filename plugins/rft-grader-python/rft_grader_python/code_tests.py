@@ -103,9 +103,9 @@ class CodeTestsGrader:
             return Grade.timed_out(f"the tests themselves took {TESTS_SPARE_S:g} s more than the program")
         if answer.kind != "answer":
             return Grade.error("other_error", f"the tests failed to run: {answer.message}")
-        if "error" in answer.values:
-            return Grade.error("other_error", str(answer.values["error"]))
-        result = answer.values["result"]
+        returned, result = answer.values
+        if not returned:
+            return Grade.error("other_error", str(result["error"]))
         return self._scored(dict(result["metrics"]), dict(result["details"]))
 
     def _scored(self, counts: dict[str, float], details: dict[str, Json]) -> Grade:

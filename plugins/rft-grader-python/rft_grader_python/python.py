@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from rft_core.grading import sample_dict
@@ -26,8 +25,7 @@ from rft_grader_python.sandbox.jobs import Answer, verdict
 from rft_grader_python.sandbox.launch import Zygote
 from rft_grader_python.sandbox.setup import Setup
 from rft_grader_python.source import executed_in_process, imported_modules
-
-RUNTIME_ERROR = "python_grader_runtime_error"
+from rft_grader_python.verdict import RUNTIME_ERROR, to_grade
 
 
 class PythonGrader:
@@ -73,29 +71,6 @@ class PythonGrader:
         if self._config.sandbox == "none" and answer.kind != "answer":
             self._sandbox.restart(zygote)  # it is this process that hangs or died
         return answer
-
-
-def to_grade(answer: object) -> Grade:
-    """The grade that a job's answer stands for. The job's process made it: nothing in it is taken on trust."""
-    try:
-        assert isinstance(answer, dict)
-        if "error" in answer:
-            grade = Grade.error(RUNTIME_ERROR, str(answer["error"]))
-            output = str(answer.get("output") or "")
-            return replace(grade, details={"output": output}) if output else grade
-        result = answer["result"]
-        if result is None or (isinstance(result, dict) and result["score"] is None):
-            return Grade.abstained("grade() returned None")
-        if not isinstance(result, dict):
-            return Grade.score(result)
-        return Grade.score(
-            result["score"],
-            metrics=result["metrics"],
-            sub_rewards=result["sub_rewards"],
-            details=result["details"],
-        )
-    except (AssertionError, LookupError, TypeError, ValueError) as error:
-        return Grade.error(RUNTIME_ERROR, f"the answer is no grade: {error}")
 
 
 def _warn(config: PythonConfig) -> None:

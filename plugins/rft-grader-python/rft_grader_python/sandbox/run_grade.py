@@ -2,15 +2,17 @@
 
 How the answer is given, so that code which `grade` executes cannot give it in its place:
 
-1. `grade` runs in a thread of its own, while the main thread waits outside Python's frames of that thread.
-2. The main thread wakes when that thread has ended, and tells the host that it is ready.
+1. `grade` runs in a thread of its own, while the main thread waits. No frame leads from one to the other.
+2. The main thread wakes when `grade` is done, and tells the host that it is ready.
 3. The host asks the kernel how many threads this process has, and goes on only when there is one: nothing
    that the sample started still runs. Then it sends a number that did not exist before.
-4. The main thread answers with that number and the result, and the kernel attests which process wrote.
+4. The main thread answers with that number and the result, and the kernel attests which process wrote. From
+   waking to answering it runs one function that is already on its way, and calls nothing that is written in
+   Python or looked up by name: there is nothing to replace.
 
-A second result, a dead main thread, a closed channel or a process in between is an error, never a verdict.
-What this cannot do: keep code that `grade` executes from changing what `grade` itself computes; the two share
-their memory. `code_tests` keeps them apart.
+A second answer, a dead main thread, a closed channel or another process is an error, never a verdict. What
+this cannot do: keep code that `grade` executes from changing what `grade` itself computes, because the two
+share their memory. `code_tests` keeps them apart.
 
 A source that imports `signal` needs the main thread for its handlers, and gets it: then steps 1 and 3 are left
 out, and code which it executes could answer.
@@ -18,26 +20,26 @@ out, and code which it executes could answer.
 
 from __future__ import annotations
 
+import _json
 import _thread
 import gc
 import itertools
-import json
-import math
 import os
+import struct
 import sys
 import traceback
-from collections.abc import Callable, Mapping
-from numbers import Real
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from rft_grader_python.sandbox.wire import NONCE_BYTES, READY, read_object, with_length
+from rft_grader_python.sandbox.wire import NONCE_BYTES, READY, read_object
 
 MAX_OUTPUT_CHARS = 4_000
 MAX_ERROR_CHARS = 1_800
 FILE = "grader.py"
-_KEYS = {"score", "metrics", "sub_rewards", "details"}
 
 Function = Callable[[Any, Any], object]
+Outcome = tuple[bool, object]
+"""Whether `grade` returned; what it returned, or `{"error", "output"}`."""
 
 
 class Output:
@@ -66,94 +68,60 @@ class Output:
 
 
 def serve(channel: int, function: Function, *, own_thread: bool) -> None:
-    """Reads one job, runs it, answers. Returns whether or not the host took the answer."""
+    """Reads one job, runs it, answers."""
     job = read_object(channel)
-    call = itertools.starmap(judge, ((function, job["sample"], job["item"]),))
-    if own_thread:
-        _answer_of_thread(channel, call)
-    else:
-        _answer(channel, [next(call)])
+    sys.stdout = sys.stderr = Output()
+    calls = itertools.starmap(outcome, ((function, job["sample"], job["item"]),))
+    _answer(channel, calls, own_thread)
 
 
-def _answer_of_thread(channel: int, call: Any) -> None:
+def _answer(channel: int, calls: Iterator[Outcome], own_thread: bool) -> None:
+    # Bound before the sample runs. The encoder is C, and for what is not plain data calls the type `float`.
+    encode = _json.make_encoder(None, float, _json.encode_basestring_ascii, None, ":", ",", False, False, True)
+    write, read, size, pack, join, gc_off = os.write, os.read, len, struct.Struct("=Q").pack, "".join, gc.disable
+    ready, nonce_bytes, failure = READY, NONCE_BYTES, BaseException
+    no_grade = b'[false,{"error":"TypeError: the result is neither a number nor None nor a dict of those"}]'
     box: list[Any] = []
-    # List, chain and lock are C: grade's thread has no frame of this module that leads to the others.
-    ended = _thread.allocate_lock()
-    ended.acquire()
-    wake = itertools.starmap(ended.release, ((),))
-    wait, answer = ended.acquire, _answer
-    gc_off = gc.disable
-    _thread.start_new_thread(box.extend, (itertools.chain(call, wake),))
-    wait()
+    if own_thread:
+        sys.addaudithook(_refuse)
+        done = _thread.allocate_lock()
+        done.acquire()
+        wait, wake = done.acquire, itertools.starmap(done.release, ((),))
+        # List, chain and lock are C: below `outcome` the thread has no frame that leads here.
+        _thread.start_new_thread(box.extend, (itertools.chain(calls, wake),))
+        del done, wake, calls
+        wait()
+    else:
+        box.extend(calls)
     gc_off()
-    answer(channel, box)
-
-
-def _answer(
-    channel: int,
-    box: list[Any],
-    # Bound before the sample runs: what these names lead to may be replaced by then.
-    write: Callable[[int, bytes], int] = os.write,
-    read: Callable[[int, int], bytes] = os.read,
-    length: Callable[[Any], int] = len,
-    kind: Callable[[Any], type] = type,
-    text: type = bytes,
-    ready: bytes = READY,
-    nonce_bytes: int = NONCE_BYTES,
-) -> None:
     write(channel, ready)
     nonce = read(channel, nonce_bytes)
-    if length(box) <= 2 and kind(box[0]) is text:
-        write(channel, nonce + box[0])
+    if size(box) <= 2:
+        try:
+            body = join(encode(box[0], 0)).encode()
+        except failure:
+            body = no_grade
+        write(channel, nonce + pack(size(body)) + body)
 
 
-def judge(function: Function, sample: Any, item: Any) -> bytes:
-    """The answer for one sample, with its length: `{"result": …}` or `{"error": …, "output": …}`."""
-    output = Output()
-    sys.stdout = sys.stderr = output
+def _refuse(event: str, arguments: object) -> None:
+    """Audit hook: what would let one thread look into another's frames, or rewrite running ones."""
+    if event in {"sys.settrace", "sys.setprofile", "sys._current_frames", "sys._current_exceptions"}:
+        raise PermissionError(f"{event} is not allowed here")
+    if event in {"gc.get_objects", "gc.get_referrers", "gc.get_referents"}:
+        raise PermissionError(f"{event} is not allowed here")
+
+
+def outcome(function: Function, sample: Any, item: Any) -> Outcome:
+    """What one call comes to. Nothing between the call and the return is looked up."""
     try:
-        answer: dict[str, Any] = {"result": plain(function(sample, item))}
-        return with_length(json.dumps(answer, allow_nan=False).encode())
+        return (True, function(sample, item))
     except BaseException as error:  # noqa: BLE001  # user code: its failure is the answer
-        answer = {"error": describe(error), "memory": isinstance(error, MemoryError), "output": output.text()}
-        return with_length(json.dumps(answer).encode())
+        return (False, {"error": describe(error), "output": _printed()})
 
 
-def plain(result: object) -> object:
-    """A result as JSON. TypeError or ValueError, with a sentence, if it stands for no grade."""
-    if result is None:
-        return None
-    if not isinstance(result, dict):
-        return number(result, "the result")
-    if "score" not in result or set(result) - _KEYS:
-        raise ValueError(
-            f"a dict result has the keys score, metrics, sub_rewards and details, got {', '.join(map(str, result)) or 'none'}"
-        )
-    score = result["score"]
-    found: dict[str, object] = {"score": None if score is None else number(score, "score")}
-    for key in ("metrics", "sub_rewards"):
-        found[key] = _numbers(result.get(key) or {}, key)
-    details = result.get("details") or {}
-    if not isinstance(details, Mapping):
-        raise TypeError(f"details must be a dict, got {type(details).__name__}")
-    return {**found, "details": dict(details)}
-
-
-def _numbers(values: object, key: str) -> dict[str, float]:
-    if not isinstance(values, Mapping):
-        raise TypeError(f"{key} must be a dict of numbers, got {type(values).__name__}")
-    return {str(name): number(value, f"{key}['{name}']") for name, value in values.items()}
-
-
-def number(value: object, what: str) -> float:
-    """A finite float. TypeError or ValueError with a sentence."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        hint = "; write float(…)" if isinstance(value, bool) else ""
-        raise TypeError(f"{what} must be a number, got {type(value).__name__} {value!r:.80}{hint}")
-    found = float(value)
-    if not math.isfinite(found):
-        raise ValueError(f"{what} must be finite, got {found}")
-    return found
+def _printed() -> str:
+    return sys.stdout.text() if isinstance(sys.stdout, Output) else ""
 
 
 def describe(error: BaseException) -> str:

@@ -64,7 +64,3 @@ def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-
-
-def with_length(data: bytes) -> bytes:
-    return _LENGTH.pack(len(data)) + data

@@ -100,6 +100,8 @@ class Zygote:
         self._count = 0
         self._proc_fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY)
         self._own_pids: int | None = None
+        if setup.tier == "none":
+            os.chdir(setup.scratch)
         self._cage = None if setup.tier == "none" else self._isolate()
 
     def facts(self) -> dict[str, str]:
