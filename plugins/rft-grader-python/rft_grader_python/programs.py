@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Sequence
@@ -41,13 +42,29 @@ def read_tests(value: Json) -> Sequence[Pair] | str:
         except ValueError:
             listed = None
         if not isinstance(listed, list):
-            if not value.strip():
-                raise DataError("the tests are empty")
-            return value
+            return _test_file(value)
         value = listed
     if not isinstance(value, list | tuple) or not value:
         raise DataError(f"the tests must be a list of pairs or the text of a test file, not {_shown(value)}")
     return [_pair(entry) for entry in value]
+
+
+def _test_file(text: str) -> str:
+    try:
+        tree = ast.parse(text)
+        compile(text, "tests.py", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise DataError(f"the tests cannot be compiled: {error}") from None
+    quiet = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.AsyncFunctionDef)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and (node.name.startswith("test_") or node.name == "check"):
+            return text
+        if isinstance(node, ast.ClassDef) and node.bases:
+            return text
+        told = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if not told and not isinstance(node, (*quiet, ast.FunctionDef, ast.ClassDef)):
+            return text
+    raise DataError("the tests hold nothing to run: no TestCase, no test_ function, no check(candidate), no statement")
 
 
 def _pair(entry: Json) -> Pair:

@@ -17,6 +17,7 @@ from rft_grader_python.sandbox.values import Decoder, Encoder
 from rft_grader_python.sandbox.wire import packed, write_all
 
 MAX_REPLY = 16 << 20
+_NOTHING = object()
 _LENGTH = struct.Struct("=Q")
 
 
@@ -146,7 +147,8 @@ class Link:
     def _object(self, description: dict[str, Any]) -> Any:
         if "error" in description:
             return self._error(description)
-        return Remote(self, int(description["h"]), str(description["name"]))
+        data = self._decoder.decode(description["data"]) if "data" in description else _NOTHING
+        return Remote(self, int(description["h"]), data)
 
     def _error(self, description: dict[str, Any]) -> type[BaseException]:
         name, base = str(description["class"]), _builtin_error(description["error"])
@@ -157,12 +159,13 @@ class Link:
 
 
 class Remote:
-    """An object of the program. All it has is asked for; it equals other objects of the program if they say so."""
+    """An object of the program. All it has is asked for. It equals another object of the program if that says so,
+    and plain data only by what it holds as the plain type that it extends."""
 
-    def __init__(self, link: Link, handle: int, name: str) -> None:
+    def __init__(self, link: Link, handle: int, data: object) -> None:
         object.__setattr__(self, "_link", link)
         object.__setattr__(self, "_handle", handle)
-        object.__setattr__(self, "_name", name)
+        object.__setattr__(self, "_data", data)
 
     def __getattribute__(self, name: str) -> Any:
         if name == "__class__":
@@ -216,6 +219,9 @@ def _operate(remote: Remote, kind: str, *args: Any) -> Any:
 
 def _same(one: Remote, other: object, kind: str, *, default: bool) -> bool:
     if not isinstance(other, Remote):
+        data = object.__getattribute__(one, "_data")
+        if data is not _NOTHING:
+            return bool(data == other) is not default
         _link(one).flag("objects_compared_with_data")
         return default
     return _operate(one, kind, other) is True

@@ -61,7 +61,7 @@ def runner(peer: int) -> Function:
 
 def _result(passed: int, total: int, link: Link, failures: list[dict[str, str]]) -> dict[str, object]:
     if total == 0:
-        raise TestsError("the tests hold nothing to run: no TestCase, no test_ function, no statement")
+        raise TestsError("the tests ran nothing: all are skipped, or a check(candidate) lacks its entry_point")
     details = {"failures": failures[:MAX_FAILURES_SHOWN]} if failures else {}
     counts = {"tests_passed": passed, "tests_total": total, **link.flags}
     return {"score": passed / total, "metrics": counts, "details": details}

@@ -28,9 +28,16 @@ class Encoder:
         if value is None or kind is bool or kind is str:
             return value
         if kind.__module__ == _MODULE and not _is_named_tuple(value):
-            return self._handle(value)
+            data = self._plain(value)
+            return {**self._handle(value), **({} if data is None else {"data": data})}
         if kind.__module__ == "numpy" and hasattr(value, "tolist"):
             return {"numpy": value.dtype.str, "of": self.encode(value.tolist())}
+        plain = self._plain(value)
+        return self._handle(value) if plain is None else plain
+
+    def _plain(self, value: Any) -> Any:  # one line a type
+        """What a value holds as the plain type that it is or extends; None for other types."""
+        kind = type(value)
         if isinstance(value, int):
             number = int.__int__(value)
             return number if -_SAFE_INT < number < _SAFE_INT else {"int": int.__repr__(number)}
@@ -52,7 +59,7 @@ class Encoder:
             return {kind.__name__: str(value)}
         if kind is range:
             return {"range": [value.start, value.stop, value.step]}
-        return self._handle(value)
+        return None
 
 
 class Decoder:
