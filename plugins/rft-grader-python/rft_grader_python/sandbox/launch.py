@@ -78,7 +78,7 @@ class Zygote:
             shutil.rmtree(self._scratch, ignore_errors=True)
             raise TierUnavailableError(str(error)) from None
         try:
-            self.facts: dict[str, str] = self._ready(setup)
+            self.facts: dict[str, str] = self._ready()
         except BaseException:
             self.close()
             raise
@@ -108,24 +108,27 @@ class Zygote:
             self._process.wait()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _ready(self, setup: Setup) -> dict[str, str]:
+    def _ready(self) -> dict[str, str]:
+        isolated = self._answer()
+        if "isolated" not in isolated:
+            raise TierUnavailableError(isolated.get("message") or self._silence())
+        loaded = self._answer()
+        if "facts" not in loaded:
+            raise SourceError(f"the source cannot be loaded: {loaded.get('message') or self._silence()}")
+        return dict(loaded["facts"])
+
+    def _answer(self) -> dict[str, Any]:
+        """The next word of the process; nothing if it died or takes too long."""
         if not select.select([self._control], [], [], START_S)[0]:
-            raise SourceError(f"the source did not load within {START_S:g} s")
+            return {"message": f"it took longer than {START_S:g} s"}
         try:
             answer = wire.receive_request(self._control)
         except OSError:
             answer = None
-        if answer is None:
-            code = self._process.wait()
-            if setup.source is not None and setup.tier == "none":
-                raise SourceError(f"the process that loads the source died with status {code}")
-            raise TierUnavailableError(f"its process died with status {code}")
-        values: dict[str, Any] = answer[0]
-        if values.get("failed") == "tier":
-            raise TierUnavailableError(str(values["message"]))
-        if "failed" in values:
-            raise SourceError(f"the source cannot be loaded: {values['message']}")
-        return dict(values["facts"])
+        return answer[0] if answer else {}
+
+    def _silence(self) -> str:
+        return f"its process died with status {self._process.wait()}"
 
 
 def start(setup: Setup) -> Zygote:

@@ -21,7 +21,7 @@ fdatasync:75:83  ftruncate:77:46  getdents:78:-  getcwd:79:17  chdir:80:49  fchd
 rename:82:-  mkdir:83:-  rmdir:84:-  creat:85:-  link:86:-  unlink:87:-  symlink:88:-  readlink:89:-
 umask:95:166  gettimeofday:96:169  getrlimit:97:163  getrusage:98:165  sysinfo:99:179  times:100:153
 getuid:102:174  getgid:104:176  geteuid:107:175  getegid:108:177  setpgid:109:154  getppid:110:173
-getpgrp:111:-  setsid:112:157  getgroups:115:158  getresuid:118:148  getresgid:120:150  getpgid:121:155
+getpgrp:111:-  arch_prctl:158:-  setsid:112:157  getgroups:115:158  getresuid:118:148  getresgid:120:150  getpgid:121:155
 getsid:124:156  rt_sigpending:127:136  rt_sigtimedwait:128:137  rt_sigsuspend:130:133  sigaltstack:131:132
 mknod:133:-  statfs:137:43  fstatfs:138:44  getpriority:140:141  sched_getparam:143:121
 sched_getscheduler:145:120  sched_get_priority_max:146:125  sched_get_priority_min:147:126

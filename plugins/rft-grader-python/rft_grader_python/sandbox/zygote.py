@@ -11,6 +11,7 @@ import gc
 import importlib
 import linecache
 import os
+import random
 import selectors
 import shutil
 import signal
@@ -60,6 +61,7 @@ def main(control_fd: int) -> None:
     except OSError as error:
         wire.send_request(control, {"failed": "tier", "message": f"{error.strerror or error}"}, [])
         return
+    wire.send_request(control, {"isolated": True}, [])
     try:
         function = load(setup.imports, setup.source)
     except BaseException as error:  # noqa: BLE001  # user code: the host raises a sentence
@@ -78,6 +80,9 @@ def load(imports: tuple[str, ...], source: str | None) -> run_grade.Function | N
             importlib.import_module(name)
         except Exception:  # noqa: BLE001  # the source may never get there, and says so if it does
             continue
+    random.seed(0)
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed(0)
     if source is None:
         return None
     module = types.ModuleType("grader")
@@ -118,6 +123,7 @@ class Zygote:
     def serve(self, function: run_grade.Function | None) -> None:
         """Handle requests until the host closes the control socket."""
         self._function = function
+        self._random = random.getstate()
         self._selector.register(self._control, selectors.EVENT_READ)
         looked_s = 0.0
         while True:
@@ -231,6 +237,7 @@ class Zygote:
                 self._cage.lock({0, 1, 2, *fds}, folder)
             if folder:
                 os.environ["HOME"] = os.environ["TMPDIR"] = folder
+            random.setstate(self._random)  # a fork seeds it anew, and the same sample deserves the same grade
             os.write(fds[0], wire.CAGED)
             status = self._body(kind, fds)
         finally:
