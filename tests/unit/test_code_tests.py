@@ -198,6 +198,7 @@ class Stack:
     def __add__(self, other): s = Stack(); s.items = self.items + other.items; return s
     def __enter__(self): return self
     def __exit__(self, *a): return False
+    def __mul__(self, n): s = Stack(); s.items = self.items * n; return s
 def same(x): return x
 def fail(): raise Error("no")
 def sort(xs): xs.sort()
@@ -239,6 +240,9 @@ class Values(unittest.TestCase):
         self.assertEqual(s.pop(), 2)
         self.assertEqual(s, Stack().push(1))
         self.assertEqual(list(s + s), [1, 1])
+        self.assertEqual(list(s * 2), [1, 1])
+        self.assertLess(solution.Color.RED, 2)
+        self.assertAlmostEqual(solution.Color.RED - 0.5, 0.5)
         self.assertIsInstance(s, Stack)
         self.assertEqual(list(solution.count(3)), [0, 1, 2])
         self.assertEqual(solution.Color.RED, 1)
@@ -262,6 +266,48 @@ class Values(unittest.TestCase):
 """
     grade = ask(grader, code, tests)
     assert grade.reward == 1.0, grade
+
+
+ORACLES = """
+class Oracle:
+    def __sub__(self, o): return 0.0
+    def __rsub__(self, o): return 0.0
+    def __add__(self, o): return o
+    def __mod__(self, o): return 0
+    def __lt__(self, o): return True
+    def __le__(self, o): return True
+    def __gt__(self, o): return True
+    def __ge__(self, o): return True
+    def __contains__(self, o): return True
+    def __abs__(self): return 0.0
+    def __float__(self): return 0.0
+    def __eq__(self, o): return True
+def f(): return Oracle()
+"""
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "abs(solution.f() - 3.5) < 1e-6",
+        "abs(3.5 - solution.f()) < 1e-6",
+        "solution.f() > 3",
+        "3 < solution.f()",
+        "solution.f() >= 3 and solution.f() <= 3",
+        "'x' in solution.f()",
+        "solution.f() + 3 == 3",
+        "solution.f() % 2 == 0",
+        "math.isclose(solution.f(), 3.5)",
+        "solution.f() == 3 or 3 == solution.f()",
+        "[solution.f()] == [3]",
+        "solution.f() in (3, 4)",
+        "{solution.f(): 1} == {3: 1}",
+    ],
+)
+def test_an_object_does_not_learn_what_is_expected(test: str, grader: Grader) -> None:
+    """No operator hands the expected value to an object of the program and believes what it answers."""
+    grade = ask(grader, ORACLES, f"import math, solution\nassert {test}")
+    assert (grade.outcome, grade.reward) == (Outcome.SCORE, 0.0), grade
 
 
 CHEATS = {

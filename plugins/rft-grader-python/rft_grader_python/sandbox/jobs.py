@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import select
 import selectors
 import socket
 import struct
@@ -114,7 +115,7 @@ def verdict(
             if channel.read(1) != wire.READY:
                 return Answer(kind="tampered", message="something else than the runner wrote to the answer's channel")
             channel.deadline_s = time.monotonic() + START_S
-            if alone and (threads := _threads_left(channel.pid)):
+            if alone and (threads := _threads_left(channel.pid, report)):
                 return Answer(kind="tampered", message=f"{threads} threads still run after grade() returned; join them")
             nonce = secrets.token_bytes(wire.NONCE_BYTES)
             channel.sock.sendall(nonce)
@@ -132,13 +133,15 @@ def verdict(
             return Answer(kind="died", message=_how(_ended(report)))
 
 
-def _threads_left(pid: int) -> int:
-    """Threads of a process beside its main one, once those that are ending have ended."""
+def _threads_left(pid: int, report: socket.socket) -> int:
+    """Threads of a process beside its main one, once those that are ending have ended. EOFError if it is gone."""
     until_s = time.monotonic() + THREADS_END_S
     while True:
         try:
             others = len(os.listdir(f"/proc/{pid}/task")) - 1
         except OSError as error:
+            if select.select([report], [], [], THREADS_END_S)[0]:
+                raise EOFError("the job ended") from None
             raise SandboxError(f"the threads of a job cannot be counted: {error.strerror}") from error
         if others <= 0 or time.monotonic() > until_s:
             return others

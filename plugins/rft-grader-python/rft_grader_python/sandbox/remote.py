@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import operator
 import os
 import select
 import struct
@@ -228,17 +229,58 @@ def _same(one: Remote, other: object, kind: str, *, default: bool) -> bool:
 
 
 def _delegate(kind: str) -> Callable[..., Any]:
+    """An operator that does not compare: asked of the program."""
+
     def method(self: Remote, *args: Any) -> Any:
         return _operate(self, kind, *args)
 
     return method
 
 
-_DELEGATED = (
-    "len str repr bool int float abs hash format lt le gt ge add sub mul truediv floordiv mod pow xor neg contains"
-)
-for _kind in [*_DELEGATED.split(), "getitem", "setitem", "delitem", "and_", "or_"]:
-    setattr(Remote, f"__{_kind.rstrip('_')}__", _delegate(_kind))
+def _combine(kind: str, *, swapped: bool) -> Callable[..., Any]:
+    """An operator of two values. What the program makes of a test's plain data must not be plain data: an object
+    whose difference from everything is 0, or that is larger than everything, would know what is expected of it."""
+    function = getattr(operator, kind)
+
+    def method(self: Remote, other: Any) -> Any:
+        if isinstance(other, Remote):
+            return _operate(self, kind, other)
+        data = object.__getattribute__(self, "_data")
+        if data is not _NOTHING:
+            return function(other, data) if swapped else function(data, other)
+        if not swapped and kind not in _COMPARISONS:
+            result = _operate(self, kind, other)
+            if isinstance(result, Remote):
+                return result
+        _link(self).flag("objects_compared_with_data")
+        raise TypeError(
+            f"an object of the program cannot be compared with plain data ({kind}); test what its methods return"
+        )
+
+    return method
+
+
+_COMPARISONS = ("lt", "le", "gt", "ge", "contains")
+for _kind in [
+    "len",
+    "str",
+    "repr",
+    "bool",
+    "int",
+    "float",
+    "abs",
+    "hash",
+    "format",
+    "neg",
+    "getitem",
+    "setitem",
+    "delitem",
+]:
+    setattr(Remote, f"__{_kind}__", _delegate(_kind))
+for _kind in [*_COMPARISONS, *["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "xor", "and_", "or_"]]:
+    setattr(Remote, f"__{_kind.rstrip('_')}__", _combine(_kind, swapped=False))
+for _kind in ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow"]:
+    setattr(Remote, f"__r{_kind}__", _combine(_kind, swapped=True))
 
 
 class SolutionModule(types.ModuleType):

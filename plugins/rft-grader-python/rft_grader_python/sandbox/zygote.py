@@ -13,7 +13,6 @@ import linecache
 import os
 import random
 import selectors
-import shutil
 import signal
 import socket
 import sys
@@ -225,6 +224,8 @@ class Zygote:
         """The fork: never returns."""
         status = 1
         try:
+            for fd in fds:
+                os.set_inheritable(fd, False)  # for what the job executes
             for signum in (signal.SIGINT, signal.SIGPIPE):
                 signal.signal(signum, signal.SIG_DFL if signum == signal.SIGINT else signal.SIG_IGN)
             if self._cage is None:
@@ -282,7 +283,7 @@ class Zygote:
         if job.report in self._selector.get_map():
             self._selector.unregister(job.report)
         if job.folder:
-            shutil.rmtree(job.folder, ignore_errors=True)
+            usage.remove(job.folder)
         with contextlib.suppress(OSError):  # a host that is not interested any more
             wire.send_request(job.report, {"status": os.waitstatus_to_exitcode(status), "why": job.why}, [])
         job.report.close()
@@ -310,7 +311,7 @@ class Zygote:
             self._kill(job, "given up")
             if job.folder:
                 os.waitpid(job.pid, 0)
-                shutil.rmtree(job.folder, ignore_errors=True)
+                usage.remove(job.folder)
 
 
 def _kill_group(pid: int) -> None:
