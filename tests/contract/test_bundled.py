@@ -53,6 +53,8 @@ GRADERS: list[dict[str, Any]] = [
     {"type": "math", "reference": "{{item.answer}}", "processes": 1},
     {"type": "multi", "name": "m", "graders": {"a": STRING, "b": SIMILAR}, "calculate_output": "0.5 * a + 0.5 * b"},
     {"type": "python_file", "path": "grader.py:grade"},
+    {"type": "python", "source": "def grade(sample, item):\n    return len(sample['output_text']) / 10\n"},
+    {"type": "code_tests", "tests": '[{"input": "", "output": "1"}]', "extract": "all"},
 ]
 
 

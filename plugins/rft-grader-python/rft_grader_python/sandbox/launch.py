@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -50,24 +51,14 @@ class TierUnavailableError(Exception):
     """This machine does not give the tier. The message says what it answered."""
 
 
-class SandboxUnavailableError(ConfigError):
-    """No tier works here."""
-
-    reason = "SANDBOX_UNAVAILABLE"
-
-
-class SourceError(ConfigError):
-    """The source raised when it was loaded."""
-
-    reason = "GRADER_SOURCE_FAILED"
-
-
 class Zygote:
     """A running zygote. `request` may be called from several threads."""
 
     def __init__(self, setup: Setup) -> None:
-        """TierUnavailableError if its tier does not work here, SourceError if the source raises."""
+        """TierUnavailableError if its tier does not work here, ConfigError if the source raises."""
         self._scratch = tempfile.mkdtemp(prefix="rft-sandbox-")
+        # Also when nobody closes it. The process ends by itself when this end of the control socket is closed.
+        self._cleared = weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         setup = replace(setup, scratch=self._scratch, root=os.geteuid() == 0)
         try:
@@ -75,7 +66,7 @@ class Zygote:
                 self._process = _spawn(setup, theirs.fileno())
         except OSError as error:
             self._control.close()
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._cleared()
             raise TierUnavailableError(str(error)) from None
         try:
             self.facts: dict[str, str] = self._ready()
@@ -106,7 +97,7 @@ class Zygote:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._cleared()
 
     def _ready(self) -> dict[str, str]:
         isolated = self._answer()
@@ -114,7 +105,7 @@ class Zygote:
             raise TierUnavailableError(isolated.get("message") or self._silence())
         loaded = self._answer()
         if "facts" not in loaded:
-            raise SourceError(f"the source cannot be loaded: {loaded.get('message') or self._silence()}")
+            raise ConfigError(f"the source cannot be loaded: {loaded.get('message') or self._silence()}")
         return dict(loaded["facts"])
 
     def _answer(self) -> dict[str, Any]:
@@ -132,7 +123,7 @@ class Zygote:
 
 
 def start(setup: Setup) -> Zygote:
-    """A zygote in the tier of `setup`; with `auto` in the first that works. SandboxUnavailableError if none does."""
+    """A zygote in the tier of `setup`; with `auto` in the first that works. ConfigError if none does."""
     if setup.tier == "none":
         return Zygote(setup)
     answers = []
@@ -145,7 +136,7 @@ def start(setup: Setup) -> Zygote:
         if setup.tier == "auto":
             _Known.tier = tier
         return zygote
-    raise SandboxUnavailableError(
+    raise ConfigError(
         f"this machine cannot isolate the code that the grader runs ({'; '.join(answers) or 'it is not Linux'}); {INSTALL}"
     )
 

@@ -22,7 +22,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rft_grader_python.sandbox import linux, outer, paths, probe, run_grade, run_program, run_tests, usage, wire
+from rft_grader_python.sandbox import (
+    landlock,
+    linux,
+    outer,
+    paths,
+    probe,
+    run_grade,
+    run_program,
+    run_tests,
+    usage,
+    wire,
+)
 from rft_grader_python.sandbox.cage import Cage
 from rft_grader_python.sandbox.setup import Setup
 
@@ -154,7 +165,12 @@ class Zygote:
                 self._own_pids = os.open("self/ns/pid", os.O_RDONLY, dir_fd=self._proc_fd)
                 user = inner or None
         nested = self._own_pids is not None
-        return self._checked_cage(tuple(visible), nested=nested, user=user)
+        cage = self._checked_cage(tuple(visible), nested=nested, user=user)
+        if not nested:  # for what the source does when it is loaded
+            linux.no_new_privileges()
+            writable = (self._setup.scratch, paths.PRIVATE) if tier == "bubblewrap" else (self._setup.scratch,)
+            landlock.restrict(cage.landlock_abi, read=visible, write=(*writable, *paths.DEVICES))
+        return cage
 
     def _checked_cage(self, visible: tuple[str, ...], *, nested: bool, user: int | None) -> Cage:
         """The cage that a trial job proves to hold."""
