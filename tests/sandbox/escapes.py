@@ -55,7 +55,7 @@ ATTACKS = {
     "read it through openat": "d = os.open('/', os.O_RDONLY); f = os.open(world['file'][1:], os.O_RDONLY, dir_fd=d); escaped = os.read(f, 9) == b's3cret'",
     "read it by mmap": "import mmap; f = open(world['file'], 'rb'); escaped = mmap.mmap(f.fileno(), 6, prot=mmap.PROT_READ)[:6] == b's3cret'",
     "list the folder of the user": "escaped = bool(os.listdir(world['folder']))",
-    "list the home folder": "escaped = sorted(os.listdir(world['home'])) == world['home entries']",
+    "list the home folder": "escaped = set(world['home entries']) <= set(os.listdir(world['home']))",
     "list the temporary files of others": "escaped = bool(os.listdir(os.path.dirname(world['folder'])))",
     "read the run folder of the system": "escaped = bool(os.listdir('/run'))",
     "list /var": "escaped = bool(os.listdir('/var'))",
