@@ -318,16 +318,18 @@ threading.Thread(target=patch, daemon=True).start()
     ),
     "a process that stays": (
         """
+p = '/tmp/alive-' + world['shm']
+open(p, 'w').close()
 if os.fork() == 0:
     os.setsid()
     try:
         for _ in range(100):
-            open('/tmp/alive-' + world['shm'], 'w').write(str(time.time()))
+            open(p, 'r+').write(str(time.time()))  # until it is deleted
             time.sleep(0.02)
     finally:
         os._exit(0)
 """,
-        "time.sleep(0.1); escaped = time.time() - float(open('/tmp/alive-' + world['shm']).read()) < 0.1; os.unlink('/tmp/alive-' + world['shm'])",
+        "time.sleep(0.1); p = '/tmp/alive-' + world['shm']; t = float(open(p).read()); os.unlink(p); escaped = time.time() - t < 0.1",
     ),
     "a signal handler": (
         "import faulthandler, builtins; faulthandler.enable(open('/dev/null')); builtins.mark2 = 1",
