@@ -117,7 +117,14 @@ def test_every_grade_is_documented() -> None:
     page = (DOCS / "grades.md").read_text()
     for outcome in Outcome:
         assert f"| `{outcome.value}` |" in page
-    graders = ("rft_core", "rft_grader_math", "rft_grader_python", "rft_graders", "rft_graders_model", "rft_python_file")
+    graders = (
+        "rft_core",
+        "rft_grader_math",
+        "rft_grader_python",
+        "rft_graders",
+        "rft_graders_model",
+        "rft_python_file",
+    )
     code = "\n".join(p.read_text() for p in SOURCES if p.parent.name in graders and p.name != "grader_run.py")
     kinds = set(re.findall(r'"(\w+_error|timed_out)"', code)) - {Outcome.GRADER_ERROR.value}
     assert len(kinds) >= 6
