@@ -75,6 +75,13 @@ class SamplerHost:
         self._sampler.close()
 
 
+def facts_of(component: object) -> dict[str, str]:
+    """What a component says about how it works on this machine, by its optional method `facts()`: a record
+    of the run, in events.jsonl."""
+    facts = getattr(component, "facts", None)
+    return {str(name): str(value) for name, value in facts().items()} if callable(facts) else {}
+
+
 def same_policy(one: WeightRef, other: WeightRef) -> bool:
     """Whether two references name the same version; where the files lie does not matter."""
     return (one.digest, one.number, one.lineage, one.run_id) == (

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from rft_core.config.workers import WorkerConfig
 from rft_core.errors import WorkerError
-from rft_core.hosting import GraderHost, SamplerHost, same_policy
+from rft_core.hosting import GraderHost, SamplerHost, facts_of, same_policy
 from rft_core.registry import Registry
 from rft_core.remote.handshake import WorkerKind
 from rft_core.specs import BuildContext
@@ -41,10 +41,11 @@ class InProcessPool:
 
     def start(self) -> None:
         self._host = self._threads.submit(self._build).result()
-        self._emit("worker_started", {"worker": f"{self._kind} in process", "pid": None})
+        self._emit("worker_started", {"worker": f"{self._kind} in process", "pid": None, **self._facts})
 
     def _build(self) -> SamplerHost | GraderHost:
         component = self._registry.build(self._kind, self._raw, self._context)
+        self._facts = facts_of(component)
         if self._kind == "grader":
             return GraderHost(component, self._worker.concurrency)
         host = SamplerHost(component)

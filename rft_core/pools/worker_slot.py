@@ -215,7 +215,8 @@ class WorkerSlot:
                     return
                 continue
             kind = "worker_restarted" if came_up_before else "worker_started"
-            self._emit(kind, {**self._names(), "took_s": round(time.monotonic() - begin_s, 3)})
+            facts = dict(self.client.facts) if self.client is not None else {}
+            self._emit(kind, {**self._names(), "took_s": round(time.monotonic() - begin_s, 3), **facts})
             came_up_before = True
             self.ready.set()
             self.started.set()

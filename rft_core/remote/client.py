@@ -103,6 +103,8 @@ class WorkerClient:
             )
         self.address = address
         self.name = name or address
+        self.facts: dict[str, str] = {}
+        """What its component says about how it works there."""
         self.info: WorkerInfo | None = None
         self._closed = False
         self._metadata = (("authorization", f"Bearer {token}"),)
@@ -158,6 +160,7 @@ class WorkerClient:
     def configure(self, recipe: Recipe, *, timeout_s: float) -> SamplerInfo | None:
         """Build the component in the worker. Idempotent. Samplers tell their info."""
         reply = self._call(self._worker.Configure, recipe.to_proto(), timeout_s, "the set-up of its component")
+        self.facts = dict(reply.facts)
         return convert.info_from_proto(reply.sampler) if reply.HasField("sampler") else None
 
     def load_policy(self, recipe: Recipe, ref: WeightRef, *, timeout_s: float = LOAD_TIMEOUT_S) -> tuple[Busy, ...]:

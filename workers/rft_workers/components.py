@@ -7,9 +7,9 @@ import json
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from rft_core.errors import (
     WorkerBusyError,
     WorkerRefusedError,
 )
-from rft_core.hosting import GraderHost, SamplerHost
+from rft_core.hosting import GraderHost, SamplerHost, facts_of
 from rft_core.registry import PluginOwner, Registry
 from rft_core.remote import convert
 from rft_core.remote.handshake import KIND_TO_PROTO, WorkerKind, check_release
@@ -43,6 +43,7 @@ class Served:
     type: str
     owner: PluginOwner
     host: SamplerHost | GraderHost
+    facts: Mapping[str, str] = field(default_factory=dict)
     users: int = 0
     """Calls and computations that use it now; it is not closed under them."""
     failed: bool = False
@@ -183,7 +184,7 @@ class Components:
             host.info()
         else:
             host = GraderHost(component, self._concurrency)
-        return Served(key=key, type=str(raw["type"]), owner=owner, host=host)
+        return Served(key=key, type=str(raw["type"]), owner=owner, host=host, facts=facts_of(component))
 
 
 def _read_config(text: str) -> dict[str, Any]:

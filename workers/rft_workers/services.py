@@ -73,7 +73,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     async def Configure(self, request: worker_pb2.ConfigureRequest, context: Any) -> worker_pb2.ConfigureResponse:  # noqa: N802
         served = await self._components.configure(request)
         info = convert.info_to_proto(served.host.info()) if isinstance(served.host, SamplerHost) else None
-        return worker_pb2.ConfigureResponse(component=served.to_proto(), sampler=info)
+        return worker_pb2.ConfigureResponse(component=served.to_proto(), sampler=info, facts=served.facts)
 
 
 class SamplerService(sampler_pb2_grpc.SamplerServiceServicer):

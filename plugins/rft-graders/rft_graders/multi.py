@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from rft_core.errors import BadReplyError, ConfigError
+from rft_core.hosting import facts_of
 from rft_core.protocols import Grader
 from rft_core.specs import BuildContext
 from rft_core.types import Grade, Group, Outcome, TokenUsage
@@ -42,6 +43,11 @@ class MultiGrader:
         """One grade per rollout. BadReplyError if a sub-grader answers with another number of grades."""
         columns = {key: self._graded(key, grader, group) for key, grader in self._graders.items()}
         return [self._combine({key: grades[i] for key, grades in columns.items()}) for i in range(len(group.rollouts))]
+
+    def facts(self) -> dict[str, str]:
+        return {
+            f"{key}.{name}": value for key, grader in self._graders.items() for name, value in facts_of(grader).items()
+        }
 
     def close(self) -> None:
         for grader in self._graders.values():

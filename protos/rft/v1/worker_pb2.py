@@ -25,15 +25,17 @@ _sym_db = _symbol_database.Default()
 from rft.v1 import common_pb2 as rft_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13rft/v1/worker.proto\x12\x06rft.v1\x1a\x13rft/v1/common.proto\"\x10\n\x0eGetInfoRequest\"\xd7\x01\n\x0fGetInfoResponse\x12\x18\n\x10protocol_release\x18\x01 \x01(\x03\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.rft.v1.ComponentKind\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x05 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x06 \x03(\t\x12\x13\n\x0b\x63oncurrency\x18\x07 \x01(\x03\x12+\n\ncomponents\x18\x08 \x03(\x0b\x32\x17.rft.v1.ServedComponent\"\xa0\x01\n\x0fServedComponent\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x18\n\x10\x63omponent_digest\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x14\n\x0c\x64istribution\x18\x04 \x01(\t\x12\x1c\n\x14\x64istribution_version\x18\x05 \x01(\t\x12!\n\x06policy\x18\x06 \x01(\x0b\x32\x11.rft.v1.WeightRef\"\xd1\x01\n\x10\x43onfigureRequest\x12\x18\n\x10protocol_release\x18\x01 \x01(\x03\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.rft.v1.ComponentKind\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x13\n\x0b\x63onfig_json\x18\x04 \x01(\t\x12\x18\n\x10\x63omponent_digest\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61se_dir\x18\x06 \x01(\t\x12\x1f\n\x05model\x18\x07 \x01(\x0b\x32\x10.rft.v1.ModelRef\x12\x0c\n\x04seed\x18\x08 \x01(\x03\"e\n\x11\x43onfigureResponse\x12*\n\tcomponent\x18\x01 \x01(\x0b\x32\x17.rft.v1.ServedComponent\x12$\n\x07sampler\x18\x02 \x01(\x0b\x32\x13.rft.v1.SamplerInfo\"\\\n\x0bSamplerInfo\x12\x0f\n\x07\x62itwise\x18\x01 \x01(\x08\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x12\n\nvocab_size\x18\x03 \x01(\x03\x12\x13\n\x0bmax_context\x18\x04 \x01(\x03*f\n\rComponentKind\x12\x1e\n\x1a\x43OMPONENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43OMPONENT_KIND_SAMPLER\x10\x01\x12\x19\n\x15\x43OMPONENT_KIND_GRADER\x10\x02\x32\x8d\x01\n\rWorkerService\x12:\n\x07GetInfo\x12\x16.rft.v1.GetInfoRequest\x1a\x17.rft.v1.GetInfoResponse\x12@\n\tConfigure\x12\x18.rft.v1.ConfigureRequest\x1a\x19.rft.v1.ConfigureResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13rft/v1/worker.proto\x12\x06rft.v1\x1a\x13rft/v1/common.proto\"\x10\n\x0eGetInfoRequest\"\xd7\x01\n\x0fGetInfoResponse\x12\x18\n\x10protocol_release\x18\x01 \x01(\x03\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.rft.v1.ComponentKind\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x05 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x06 \x03(\t\x12\x13\n\x0b\x63oncurrency\x18\x07 \x01(\x03\x12+\n\ncomponents\x18\x08 \x03(\x0b\x32\x17.rft.v1.ServedComponent\"\xa0\x01\n\x0fServedComponent\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x18\n\x10\x63omponent_digest\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x14\n\x0c\x64istribution\x18\x04 \x01(\t\x12\x1c\n\x14\x64istribution_version\x18\x05 \x01(\t\x12!\n\x06policy\x18\x06 \x01(\x0b\x32\x11.rft.v1.WeightRef\"\xd1\x01\n\x10\x43onfigureRequest\x12\x18\n\x10protocol_release\x18\x01 \x01(\x03\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.rft.v1.ComponentKind\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x13\n\x0b\x63onfig_json\x18\x04 \x01(\t\x12\x18\n\x10\x63omponent_digest\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61se_dir\x18\x06 \x01(\t\x12\x1f\n\x05model\x18\x07 \x01(\x0b\x32\x10.rft.v1.ModelRef\x12\x0c\n\x04seed\x18\x08 \x01(\x03\"\xc8\x01\n\x11\x43onfigureResponse\x12*\n\tcomponent\x18\x01 \x01(\x0b\x32\x17.rft.v1.ServedComponent\x12$\n\x07sampler\x18\x02 \x01(\x0b\x32\x13.rft.v1.SamplerInfo\x12\x33\n\x05\x66\x61\x63ts\x18\x03 \x03(\x0b\x32$.rft.v1.ConfigureResponse.FactsEntry\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\\\n\x0bSamplerInfo\x12\x0f\n\x07\x62itwise\x18\x01 \x01(\x08\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x12\n\nvocab_size\x18\x03 \x01(\x03\x12\x13\n\x0bmax_context\x18\x04 \x01(\x03*f\n\rComponentKind\x12\x1e\n\x1a\x43OMPONENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43OMPONENT_KIND_SAMPLER\x10\x01\x12\x19\n\x15\x43OMPONENT_KIND_GRADER\x10\x02\x32\x8d\x01\n\rWorkerService\x12:\n\x07GetInfo\x12\x16.rft.v1.GetInfoRequest\x1a\x17.rft.v1.GetInfoResponse\x12@\n\tConfigure\x12\x18.rft.v1.ConfigureRequest\x1a\x19.rft.v1.ConfigureResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rft.v1.worker_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COMPONENTKIND']._serialized_start=860
-  _globals['_COMPONENTKIND']._serialized_end=962
+  _globals['_CONFIGURERESPONSE_FACTSENTRY']._loaded_options = None
+  _globals['_CONFIGURERESPONSE_FACTSENTRY']._serialized_options = b'8\001'
+  _globals['_COMPONENTKIND']._serialized_start=960
+  _globals['_COMPONENTKIND']._serialized_end=1062
   _globals['_GETINFOREQUEST']._serialized_start=52
   _globals['_GETINFOREQUEST']._serialized_end=68
   _globals['_GETINFORESPONSE']._serialized_start=71
@@ -42,10 +44,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVEDCOMPONENT']._serialized_end=449
   _globals['_CONFIGUREREQUEST']._serialized_start=452
   _globals['_CONFIGUREREQUEST']._serialized_end=661
-  _globals['_CONFIGURERESPONSE']._serialized_start=663
-  _globals['_CONFIGURERESPONSE']._serialized_end=764
-  _globals['_SAMPLERINFO']._serialized_start=766
-  _globals['_SAMPLERINFO']._serialized_end=858
-  _globals['_WORKERSERVICE']._serialized_start=965
-  _globals['_WORKERSERVICE']._serialized_end=1106
+  _globals['_CONFIGURERESPONSE']._serialized_start=664
+  _globals['_CONFIGURERESPONSE']._serialized_end=864
+  _globals['_CONFIGURERESPONSE_FACTSENTRY']._serialized_start=820
+  _globals['_CONFIGURERESPONSE_FACTSENTRY']._serialized_end=864
+  _globals['_SAMPLERINFO']._serialized_start=866
+  _globals['_SAMPLERINFO']._serialized_end=958
+  _globals['_WORKERSERVICE']._serialized_start=1065
+  _globals['_WORKERSERVICE']._serialized_end=1206
 # @@protoc_insertion_point(module_scope)

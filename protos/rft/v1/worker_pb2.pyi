@@ -78,12 +78,21 @@ class ConfigureRequest(_message.Message):
     def __init__(self, protocol_release: _Optional[int] = ..., kind: _Optional[_Union[ComponentKind, str]] = ..., run_id: _Optional[str] = ..., config_json: _Optional[str] = ..., component_digest: _Optional[str] = ..., base_dir: _Optional[str] = ..., model: _Optional[_Union[_common_pb2.ModelRef, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class ConfigureResponse(_message.Message):
-    __slots__ = ("component", "sampler")
+    __slots__ = ("component", "sampler", "facts")
+    class FactsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     COMPONENT_FIELD_NUMBER: _ClassVar[int]
     SAMPLER_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
     component: ServedComponent
     sampler: SamplerInfo
-    def __init__(self, component: _Optional[_Union[ServedComponent, _Mapping]] = ..., sampler: _Optional[_Union[SamplerInfo, _Mapping]] = ...) -> None: ...
+    facts: _containers.ScalarMap[str, str]
+    def __init__(self, component: _Optional[_Union[ServedComponent, _Mapping]] = ..., sampler: _Optional[_Union[SamplerInfo, _Mapping]] = ..., facts: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class SamplerInfo(_message.Message):
     __slots__ = ("bitwise", "fingerprint", "vocab_size", "max_context")
