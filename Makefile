@@ -24,7 +24,7 @@ $(VENV)/.installed: $(PROJECT_FILES)
 	touch $@
 
 test: install
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: lint types contracts protos
 

@@ -160,7 +160,12 @@ def test_what_a_run_tells_is_documented(shell: Shell) -> None:
     told = set(re.findall(r"`([\w/<>.-]+)`", (DOCS / "observability.md").read_text()))
     run_dir = shell.folder / "runs" / "capitals"
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    patterns = {"grader/": "grader/<name>_mean", "outcome/": "outcome/<outcome>", "error/": "error/<kind>"}
+    patterns = {
+        "grader/": "grader/<name>_mean",
+        "outcome/": "outcome/<outcome>",
+        "error/": "error/<kind>",
+        "invalid/": "invalid/<kind>",
+    }
     metrics = {next((p for start, p in patterns.items() if key.startswith(start)), key) for key in lines[-1]}
     assert metrics <= told, metrics - told
     values = of_run(shell, "capitals")
