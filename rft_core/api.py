@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from rft_core.config.run_file import RunConfig, load_run_file
+from rft_core.errors import ConfigError
 from rft_core.registry import PluginStatus, Registry
-from rft_core.runs import stages
+from rft_core.runs import grader_check, stages
 from rft_core.runs.assembly import check_components, grader_variables, open_sources, template_variables
 from rft_core.runs.evaluate_model import evaluate_model, open_rows, read_grader, sampling_of, target_of
+from rft_core.runs.checks.report import CheckReport
+from rft_core.runs.checks.samples import read_run, read_samples
 from rft_core.runs.preflight import check_model, try_grader
 from rft_core.runs.run import Listener
 from rft_core.storage.rundir import RunDir
+from rft_core.types import Item
 from rft_core.validation import ValidationReport, check_data
 
-__all__ = ["evaluate", "plugins", "resolve", "resume", "run", "runs", "validate"]
+__all__ = ["check_grader", "evaluate", "plugins", "resolve", "resume", "run", "runs", "validate"]
 
 
 def run(
@@ -134,6 +138,47 @@ def evaluate(
     return {"target": str(target), "weights": str(found.policy), "data": str(data), **result}
 
 
+def check_grader(
+    grader: str | Path | Mapping[str, Any],
+    data: str | Path | None = None,
+    *,
+    samples: str | Path | None = None,
+    run_dir: str | Path | None = None,
+    second: str | Path | Mapping[str, Any] | None = None,
+    rows: int = 32,
+    prompts_per_step: int = 32,
+    group_size: int = 8,
+    steps: int = 100,
+    base_pass_rate: float | None = None,
+    budget_s: float = 60.0,
+    timeout_s: float = 20.0,
+    in_process: bool = False,
+) -> CheckReport:
+    """Try a grader on right, wrong and adversarial answers to rows of a JSONL file, or of a run, and say what is
+    wrong with it. `report.sound` is False if anything found is an error.
+
+    A grader is a JSON or YAML file, or its values. `samples` are completions to try too; `run_dir` brings rows
+    and completions that a run stored. Raises RftError for settings and files that do not do.
+    """
+    registry = Registry.discover()
+    options = grader_check.Options(
+        rows=rows,
+        prompts_per_step=prompts_per_step,
+        group_size=group_size,
+        steps=steps,
+        base_pass_rate=base_pass_rate,
+        budget_s=budget_s,
+        timeout_s=timeout_s,
+        in_process=in_process,
+    )
+    items, texts = _rows_to_check(data, samples, run_dir, rows, registry)
+    values, base_dir = _grader_values(grader)
+    other, other_dir = _grader_values(second) if second is not None else (None, None)
+    return grader_check.check(
+        registry, values, items, base_dir=base_dir, samples=texts, second=other, second_dir=other_dir, options=options
+    )
+
+
 def plugins() -> list[PluginStatus]:
     """Every installed plugin with its status and what it registered."""
     return Registry.discover().plugins
@@ -144,6 +189,37 @@ def runs(runs_dir: str | Path = "runs") -> list[RunDir]:
     folder = Path(runs_dir)
     found = [RunDir(path) for path in folder.iterdir() if (path / "config.json").exists()] if folder.is_dir() else []
     return sorted(found, key=lambda r: r.config.stat().st_mtime, reverse=True)
+
+
+def _grader_values(grader: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], Path]:
+    """A grader's settings, and the folder where its relative paths start."""
+    if isinstance(grader, str | Path):
+        return read_grader(Path(grader)), Path(grader).resolve().parent
+    return grader, Path.cwd()
+
+
+def _rows_to_check(
+    data: str | Path | None, samples: str | Path | None, run_dir: str | Path | None, rows: int, registry: Registry
+) -> tuple[list[Item], dict[int, list[str]]]:
+    """Rows spread evenly over the data, those with samples first, and the samples by position."""
+    if run_dir is not None:
+        items, texts = read_run(Path(run_dir), rows)
+    if data is None:
+        if run_dir is None:
+            raise ConfigError("give rows: a data file, or a run directory")
+        return items, texts
+    source = open_rows(Path(data), registry)
+    if len(source) == 0:
+        raise ConfigError("the data holds no rows")
+    if run_dir is not None:
+        by_key = {item.key: n for n, item in enumerate(items)}
+        found = [source.item(i) for i in grader_check.spread_over(len(source), rows)]
+        return found, {n: texts[by_key[item.key]] for n, item in enumerate(found) if item.key in by_key}
+    if samples is None:
+        return [source.item(i) for i in grader_check.spread_over(len(source), rows)], {}
+    given = read_samples(Path(samples), [source.item(i) for i in range(len(source))])
+    picked = [*given, *(i for i in grader_check.spread_over(len(source), rows) if i not in given)][:rows]
+    return [source.item(i) for i in picked], {n: given[i] for n, i in enumerate(picked) if i in given}
 
 
 def _setting(listeners: Sequence[Listener], stop: threading.Event | None, use_cache: bool) -> stages.Setting:

@@ -25,6 +25,7 @@ COMMANDS = {
     "eval": ("rft_core.cli.eval_command", "Evaluate a run or a model on a data file."),
     "grade": ("rft_core.cli.grade_command", "Grade one completion, or a file of cases, without a run."),
     "regrade": ("rft_core.cli.regrade_command", "Grade a run's rollouts again, and show what would have changed."),
+    "check-grader": ("rft_core.cli.check_grader_command", "Try a grader on right, wrong and adversarial answers."),
     "runs": ("rft_core.cli.inspect_commands", "List runs."),
     "show": ("rft_core.cli.inspect_commands", "Show what came of a run."),
     "samples": ("rft_core.cli.samples_command", "Read completions and grades of a run."),

@@ -1,0 +1,95 @@
+"""Answers made from a right one: near misses, and the right one where it should not count."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from rft_core.runs.checks.references import as_text
+from rft_core.types import Json
+
+UNRELATED = (
+    "The weather by the lake was mild that spring, and most of the boats stayed in the harbour until noon. "
+    "Some visitors walked along the shore while others had their breakfast outside."
+)
+_NUMBER = re.compile(r"\s*-?\d+(?:\.\d+)?\s*%?\s*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """A text to grade. `kind` says what it is, and so what a grader should make of it."""
+
+    kind: str
+    text: str
+    note: str = ""
+
+
+def is_number(value: Json) -> bool:
+    return not isinstance(value, bool) and (
+        isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value) is not None)
+    )
+
+
+def number_of(value: Json) -> float:
+    return float(str(value).strip().rstrip("% "))
+
+
+def near_misses(value: Json, write: Callable[[Json], str]) -> Iterator[Answer]:
+    """The right answer, written otherwise or slightly wrong."""
+    text = as_text(value)
+    if isinstance(value, Mapping | list):
+        yield from _surrounded(text, write(value))
+        return
+    if text.swapcase() != text:
+        yield Answer(kind="case", text=write(text.swapcase()))
+    yield Answer(kind="spaces", text=write(f" {text} "))
+    if is_number(value):
+        yield from _numbers(value, write)
+    else:
+        words = text.split()
+        if len(words) > 1:
+            middle = len(words) // 2
+            yield Answer(kind="word_dropped", text=write(" ".join(words[:middle] + words[middle + 1 :])))
+        if len(text) > 3:
+            at = len(text) // 2
+            other = "x" if text[at] != "x" else "q"
+            yield Answer(kind="letter_changed", text=write(text[:at] + other + text[at + 1 :]))
+        yield Answer(kind="unicode", text=write("\u200b".join(text)))
+    embedded = f"7{text.strip()}3" if is_number(value) else f"x{text.strip()}x"
+    yield Answer(kind="embedded", text=write(embedded))
+    yield from _surrounded(text, write(value))
+
+
+def _numbers(value: Json, write: Callable[[Json], str]) -> Iterator[Answer]:
+    number = number_of(value)
+    text = as_text(value).strip()
+    whole = re.fullmatch(r"-?\d+", text) is not None
+
+    def like(changed: float) -> str:
+        return write(str(round(changed)) if whole else f"{changed:.6g}")
+
+    far = number * 1.5 + (1 if number >= 0 else -1)
+    yield Answer(kind="number_off", text=like(far), note="half as much again")
+    yield Answer(kind="number_near", text=like(number * 1.2 + (1 if number >= 0 else -1)), note="a fifth more")
+    if number:
+        yield Answer(kind="negated", text=like(-number))
+    first = re.search(r"[1-9]", text)
+    if first:
+        digit = str(int(first[0]) % 9 + 1)
+        yield Answer(kind="digit_changed", text=write(text[: first.start()] + digit + text[first.end() :]))
+
+
+def _surrounded(text: str, written: str) -> Iterator[Answer]:
+    yield Answer(kind="trailing", text=f"{written}\n\nI hope this helps.")
+    yield Answer(kind="explained", text=f"{UNRELATED}\n\n{written}")
+    yield Answer(kind="repeated_reference", text=" ".join([written] * 20))
+    yield Answer(kind="buried", text=f"{UNRELATED} {text} {UNRELATED} {UNRELATED}")
+
+
+def listings(own: str, others: list[str], write: Callable[[Json], str]) -> Iterator[Answer]:
+    """Every answer of the data in one text, the own one first, last and in the middle."""
+    rest = [o for o in dict.fromkeys(others) if o != own]
+    middle = len(rest) // 2
+    for order in ([*rest, own], [own, *rest], [*rest[:middle], own, *rest[middle:]]):
+        yield Answer(kind="listing", text=write(", ".join(order)))

@@ -1,0 +1,126 @@
+"""Grades what a check tries, in the pools that a run uses, and keeps what came of it."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Self
+
+from rft_core.config.workers import WorkerConfig
+from rft_core.grader_run import group_of
+from rft_core.pools.pool import Pool, open_pool
+from rft_core.registry import Registry
+from rft_core.runs.checks.answers import Answer
+from rft_core.types import Grade, GradedUnit, GradeUnit, Item, Outcome
+
+GROUPS_IN_UNIT = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tried:
+    """An answer to a row, and its grade."""
+
+    row: int
+    answer: Answer
+    grade: Grade
+
+    @property
+    def reward(self) -> float | None:
+        return self.grade.reward
+
+    @property
+    def failed(self) -> bool:
+        return self.grade.outcome in (Outcome.GRADER_ERROR, Outcome.TIMED_OUT)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Answers to one row that are graded as one group."""
+
+    row: int
+    item: Item
+    answers: Sequence[Answer]
+    changed: Mapping[str, Any] | None = None
+    """The row to grade with, if it is not the item's own."""
+
+
+@dataclass
+class Bench:
+    """A grader in a pool. Close it, or use it in a `with`."""
+
+    registry: Registry
+    raw: Mapping[str, Any]
+    base_dir: Path
+    log_dir: Path
+    timeout_s: float
+    in_process: bool
+    grades: int = 0
+    seconds: float = 0.0
+    seen: list[Tried] = field(default_factory=list)
+    """All grades of this bench but those of `silent` calls."""
+    _pool: Pool | None = None
+
+    def __enter__(self) -> Self:
+        inside = self.in_process or find_spec("rft_workers") is None
+        self._numbers, self._prefix = itertools.count(), secrets.token_hex(6)
+        self._pool = open_pool(
+            "grader",
+            self.raw,
+            WorkerConfig(in_process=inside),
+            run_id=f"check-{self._prefix}",
+            base_dir=self.base_dir,
+            log_dir=self.log_dir,
+            registry=self.registry,
+        )
+        self._pool.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.close()
+
+    def grade(self, batches: Sequence[Batch], *, silent: bool = False, alone: bool = False) -> list[list[Tried]]:
+        """The grades of each batch, in order. `alone` grades one group at a time. RftError if the pool gives up."""
+        units = [batches[i : i + GROUPS_IN_UNIT] for i in range(0, len(batches), GROUPS_IN_UNIT)]
+        if alone:
+            units = [[batch] for batch in batches]
+        start_s = time.monotonic()
+        if alone:
+            replies = [self._submit(unit).result() for unit in units]
+        else:
+            replies = [future.result() for future in [self._submit(unit) for unit in units]]
+        self.seconds += time.monotonic() - start_s
+        grades = [group for reply in replies for group in reply.grades]
+        found = [
+            [Tried(row=b.row, answer=a, grade=g) for a, g in zip(b.answers, group, strict=True)]
+            for b, group in zip(batches, grades, strict=True)
+        ]
+        self.grades += sum(map(len, found))
+        if not silent:
+            self.seen += [tried for group in found for tried in group]
+        return found
+
+    def _submit(self, batches: Sequence[Batch]) -> Future[GradedUnit]:
+        assert self._pool is not None
+        groups = tuple(
+            group_of(
+                [a.text for a in batch.answers],
+                batch.item.row if batch.changed is None else batch.changed,
+                key=batch.item.key,
+                ordinal=batch.item.index,
+            )
+            for batch in batches
+        )
+        unit = GradeUnit(
+            request_id=f"{self._prefix}-{next(self._numbers)}",
+            run_id=f"check-{self._prefix}",
+            groups=groups,
+            timeout_s=self.timeout_s,
+        )
+        return self._pool.submit(unit)

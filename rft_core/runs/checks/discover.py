@@ -1,0 +1,241 @@
+"""Finds out by asking what the grader takes for the right answer: which value of the row, in which form.
+
+For each way of reading an answer from a row, `advantage = mean of (reward of the row's own answer − reward of
+other rows' answers)`, over a few rows. The same form is used for both, so a reward for form alone cancels. The
+way with the greatest advantage is taken for the right one. A way with a negative one and none with a positive is
+an inverted grader. Keys that move rewards are found by putting another row's value under each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rft_core.errors import MissingVariableError
+from rft_core.runs.checks import adversarial
+from rft_core.runs.checks.answers import Answer
+from rft_core.runs.checks.bench import Batch, Bench, Tried
+from rft_core.runs.checks.clues import Clues
+from rft_core.runs.checks.formats import PLAIN, Format, formats, json_form, nested
+from rft_core.runs.checks.references import RESERVED, as_text, candidates
+from rft_core.template import render
+from rft_core.types import Item, Json, Row
+
+LEAST_ADVANTAGE = 0.1
+"""Of the span of rewards that were seen."""
+LEAST_SHARE = 0.6
+"""Of the rows in which the own answer must beat the others."""
+MAX_PROBE_TEXTS = 12
+MAX_FORMS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A way of reading an answer from a row and writing it."""
+
+    path: str
+    form: str
+    value: Callable[[Row], Json]
+    write: Callable[[Json], str]
+
+    def text(self, row: Row) -> str | None:
+        value = self.value(row)
+        if value is None:
+            return None
+        try:
+            return self.write(value)
+        except (TypeError, ValueError):
+            return None
+
+    @property
+    def key(self) -> str:
+        """The key of the row; empty for a way that reads several."""
+        return self.path.partition(".")[0].partition("[")[0].partition(" ")[0] if self.path else ""
+
+
+@dataclass(kw_only=True)
+class Found:
+    """What is known of how the grader compares."""
+
+    way: Way | None = None
+    advantage: float = 0.0
+    worst: Way | None = None
+    """The way with the most negative advantage, if there is one and none is positive."""
+    worst_advantage: float = 0.0
+    span: float = 0.0
+    """Highest less lowest reward seen on one row while looking; the largest over the rows."""
+    moves: dict[str, float] = field(default_factory=dict)
+    """Share of probes whose reward changes with another row's value, by key. Empty if that was not tried."""
+    tried: list[list[Tried]] = field(default_factory=list)
+    texts: list[tuple[Item, list[str]]] = field(default_factory=list)
+
+
+def ways(clues: Clues, rows: Sequence[Row], named: Sequence[str], limit: int) -> list[Way]:
+    """At most `limit` ways, the likeliest first."""
+    forms = formats(clues, rows, MAX_FORMS)
+    found: list[Way] = []
+    if len(clues.pairs) > 1:
+        found.append(Way(path="", form="JSON of the templates", value=_pairs(clues), write=_json))
+    fields = [json_form(steps) for steps in clues.json_fields]
+    for template in dict.fromkeys(clues.templates):
+        found += [
+            Way(path=_path_of(template), form=form.name, value=_rendered(template), write=form.write)
+            for form in [*fields, PLAIN]
+        ]
+    read = candidates(rows, named)
+    if read:
+        found.append(Way(path="", form="JSON of the row", value=_whole, write=_json))
+    # Forms change slower than keys, so that a short list still has every key.
+    for form in forms:
+        found += [_way(c.name, c.value, form) for c in read]
+    return found[:limit]
+
+
+def look(bench: Bench, items: Sequence[Item], listed: Sequence[Way], others: int, silent: bool = False) -> Found:
+    """Try the ways on some rows, each with `others` answers of other rows beside the own."""
+    found = Found()
+    plans = [_plan(items, position, listed, others) for position in range(len(items))]
+    batches = []
+    for position, (item, plan) in enumerate(zip(items, plans, strict=True)):
+        texts = list(dict.fromkeys(t for own, rest in plan for t in (own, *rest) if t is not None))
+        texts += [t for t in _controls() if t not in texts]
+        batches.append(Batch(row=position, item=item, answers=[Answer(kind="look", text=t) for t in texts]))
+    found.tried = bench.grade(batches, silent=silent)
+    rewards = [{t.answer.text: t.reward for t in group} for group in found.tried]
+    found.texts = [(b.item, _telling(r)) for b, r in zip(batches, rewards, strict=True)]
+    found.span = max((_span(r) for r in rewards), default=0.0)
+    scored = [(_advantage(n, plans, rewards), n) for n in range(len(listed))]
+    _pick(found, listed, scored)
+    return found
+
+
+def moving_keys(bench: Bench, items: Sequence[Item], found: Found) -> dict[str, float]:
+    """By key, how often another row's value changes a reward. `messages` counts as a key."""
+    keys = list(dict.fromkeys(k for item in items for k in item.row if k != "tools"))
+    batches, origins = [], []
+    for position, (item, texts) in enumerate(found.texts):
+        donor = items[(position + 1) % len(items)]
+        for key in keys:
+            if key in item.row and key in donor.row and donor.row[key] != item.row[key]:
+                changed = {**item.row, key: donor.row[key]}
+                answers = [Answer(kind="look", text=t) for t in texts]
+                batches.append(Batch(row=position, item=item, answers=answers, changed=changed))
+                origins.append((position, key))
+    moved: dict[str, list[bool]] = {}
+    before = [{t.answer.text: t.reward for t in group} for group in found.tried]
+    for (position, key), group in zip(origins, bench.grade(batches, silent=True), strict=True):
+        moved.setdefault(key, []).extend(_differs(before[position].get(t.answer.text), t.reward) for t in group)
+    return {key: sum(values) / len(values) for key, values in moved.items() if values}
+
+
+def _pick(found: Found, listed: Sequence[Way], scored: list[tuple[tuple[float, float, float] | None, int]]) -> None:
+    usable = [(score, n) for score, n in scored if score is not None]
+    least = LEAST_ADVANTAGE * found.span
+    good = [(round(a, 3), round(own, 3), -n) for (a, own, share), n in usable if a >= least > 0 and share >= LEAST_SHARE]
+    if good:
+        found.advantage, _, number = max(good)
+        found.way = listed[-number]
+        return
+    bad = [(a, n) for (a, _, _), n in usable if 0 < least <= -a]
+    if bad:
+        found.worst_advantage, number = min(bad)
+        found.worst = listed[number]
+
+
+Plan = list[tuple[str | None, list[str]]]
+
+
+def _plan(items: Sequence[Item], position: int, listed: Sequence[Way], others: int) -> Plan:
+    row = items[position].row
+    plan: Plan = []
+    for way in listed:
+        own = way.text(row)
+        rest = []
+        for step in range(1, len(items)):
+            other = way.text(items[(position + step) % len(items)].row)
+            if other is not None and other != own and other not in rest:
+                rest.append(other)
+            if len(rest) == others:
+                break
+        plan.append((own, rest))
+    return plan
+
+
+def _advantage(
+    number: int, plans: Sequence[Plan], rewards: Sequence[Mapping[str, float | None]]
+) -> tuple[float, float, float] | None:
+    """Mean advantage, mean reward of the own answers, and the share of rows where the own one is ahead."""
+    gains, owns = [], []
+    for plan, seen in zip(plans, rewards, strict=True):
+        own, rest = plan[number]
+        reward = seen.get(own) if own is not None else None
+        others = [r for t in rest if (r := seen.get(t)) is not None]
+        if reward is not None and others:
+            gains.append(reward - sum(others) / len(others))
+            owns.append(reward)
+    if len(gains) < min(2, len(plans)):
+        return None
+    return sum(gains) / len(gains), sum(owns) / len(owns), sum(g > 1e-9 for g in gains) / len(gains)
+
+
+def _controls() -> list[str]:
+    return ["", *[a.text for a in adversarial.ladder() if len(a.text) < 1000]]
+
+
+def _telling(rewards: Mapping[str, float | None]) -> list[str]:
+    """A few texts with rewards as different as there are."""
+    by_reward: dict[float | None, list[str]] = {}
+    for text, reward in rewards.items():
+        by_reward.setdefault(reward, []).append(text)
+    ordered = sorted(by_reward.items(), key=lambda pair: (pair[0] is None, -(pair[0] or 0.0)))
+    picked = [texts[n] for n in range(MAX_PROBE_TEXTS) for _, texts in ordered if n < len(texts)]
+    return picked[:MAX_PROBE_TEXTS]
+
+
+def _differs(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return (one is None) != (other is None)
+    return abs(one - other) > 1e-6
+
+
+def _span(rewards: Mapping[str, float | None]) -> float:
+    values = [r for r in rewards.values() if r is not None]
+    return max(values) - min(values) if values else 0.0
+
+
+def _way(path: str, value: Callable[[Row], Json], form: Format) -> Way:
+    return Way(path=path, form=form.name, value=value, write=form.write)
+
+
+def _path_of(template: str) -> str:
+    """`answer` for `{{item.answer}}`; the template itself if there is more in it."""
+    inner = template.strip().removeprefix("{{").removesuffix("}}").strip()
+    return inner.removeprefix("item.") if "{" not in inner and inner.startswith("item.") else template
+
+
+def _rendered(template: str) -> Callable[[Row], Json]:
+    def value(row: Row) -> Json:
+        try:
+            return render(template, {"item": row})
+        except MissingVariableError:
+            return None
+
+    return value
+
+
+def _pairs(clues: Clues) -> Callable[[Row], Json]:
+    parts = [(steps, _rendered(template)) for steps, template in clues.pairs]
+
+    def value(row: Row) -> Json:
+        values = {steps: read(row) for steps, read in parts}
+        return None if None in values.values() else nested(values)
+
+    return value
+
+
+def _whole(row: Row) -> Json:
+    return {k: v for k, v in row.items() if k not in RESERVED} or None
+
+
+def _json(value: Json) -> str:
+    return as_text(value)

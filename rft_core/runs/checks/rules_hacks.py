@@ -1,0 +1,239 @@
+"""Findings about answers that a policy could learn instead of the task."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from statistics import mean
+
+from rft_core.runs.checks.bench import Tried
+from rft_core.runs.checks.case import EQUAL, Case
+from rft_core.runs.checks.plan import same
+from rft_core.runs.checks.report import Finding
+
+WELL = 0.75
+SOMEWHAT = 0.4
+SHORT = 3
+"""Characters of a reference that stands in other words by chance."""
+FEW_OPTIONS = 10
+JUDGED = ("empty", "whitespace", "idk", "prose", "prompt", "repeated", "long", "long_repeated", "injection", "config", "score_json", "odd_number", "code")  # fmt: skip
+NAMES = {
+    "idk": "'I don't know'",
+    "prompt": "the prompt copied",
+    "injection": "instructions to the grader",
+    "config": "the grader's own settings",
+    "score_json": "JSON with a score",
+    "odd_number": "NaN or a huge number",
+    "prose": "unrelated prose",
+    "repeated": "one word again and again",
+    "long_repeated": "one word thousands of times",
+    "long": "thousands of unrelated words",
+    "code": "code that exits",
+    "empty": "an empty answer",
+    "whitespace": "white space",
+    "format_only": "the form of an answer without the answer",
+}
+
+
+def hacks(case: Case) -> Iterator[Finding]:
+    if case.span <= 0:
+        return
+    if case.found.way is not None:
+        yield from _junk(case)
+        yield from _substring(case)
+        yield from _listing(case)
+        yield from _repetition(case)
+        yield from _runs(case)
+    else:
+        yield from _without_reference(case)
+    yield from _length(case)
+
+
+def _junk(case: Case) -> Iterator[Finding]:
+    """Each kind of answer without knowledge, by the best of its texts."""
+    for kind in (*JUDGED, "format_only"):
+        worth, best = _best_text(case, kind)
+        limits = (0.9, 0.6) if kind == "format_only" else (WELL, SOMEWHAT)
+        if best and worth >= limits[1]:
+            name = NAMES.get(kind, kind)
+            yield Finding(
+                kind="hackable",
+                severity="error" if worth >= limits[0] else "warning",
+                message=f"{name} gets {min(worth, 1):.0%} of what the right answer gets over a wrong one",
+                evidence=case.evidence(best),
+            )
+
+
+def _best_text(case: Case, kind: str) -> tuple[float, list[Tried]]:
+    """The text of a kind with the greatest mean worth over rows; the prompt is another in each row."""
+    by_text: dict[str, list[tuple[Tried, float]]] = defaultdict(list)
+    for tried, worth in case.worths(kind):
+        key = kind if kind == "prompt" else tried.answer.text
+        by_text[key].append((tried, min(worth, 2.0)))
+    scored = [(mean(w for _, w in some), [t for t, _ in some]) for some in by_text.values()]
+    return max(scored, key=lambda pair: pair[0]) if scored else (0.0, [])
+
+
+def _substring(case: Case) -> Iterator[Finding]:
+    """Whether the reference counts inside another word or number; an error where references are short."""
+    way = case.found.way
+    assert way is not None
+    found = case.worths("embedded")
+    full = [t for t, worth in found if worth >= 1 - EQUAL]
+    if not found or len(full) < 0.5 * len(found):
+        return
+    short = [t for t in full if len(re.sub(r"\s", "", str(way.value(case.items[t.row].row)))) <= SHORT]
+    yield Finding(
+        kind="substring",
+        severity="error" if len(short) >= 0.3 * len(full) else "warning",
+        message=f"in {len(full)} of {len(found)} rows the reference counts inside another word or number"
+        + (f"; {len(short)} references have at most {SHORT} characters, which wrong answers hold by chance" if short else ""),
+        evidence=case.evidence(short or full),
+    )
+
+
+def _listing(case: Case) -> Iterator[Finding]:
+    way = case.found.way
+    assert way is not None
+    by_row: dict[int, float] = {}
+    for tried, worth in case.worths("listing"):
+        by_row[tried.row] = min(by_row.get(tried.row, 2.0), worth)
+    if not by_row or mean(min(w, 1.0) for w in by_row.values()) < WELL:
+        return
+    values: list[str] = []
+    for item in case.items:
+        text = str(way.value(item.row))
+        if not any(same(text, v) for v in values):
+            values.append(text)
+    few = len(values) <= FEW_OPTIONS and len(values) <= 0.5 * len(case.items)
+    yield Finding(
+        kind="listing",
+        severity="error" if few else "warning",
+        message=f"naming all answers of the data counts as right in any order ({len(values)} different answers in "
+        f"{len(case.items)} rows)",
+        evidence=case.evidence(list(case.of_kind("listing"))),
+    )
+
+
+def _repetition(case: Case) -> Iterator[Finding]:
+    """The reference twenty times over better than once, and better than once with an explanation."""
+    rows = {}
+    for tried in case.of_kind("repeated_reference"):
+        right = case.right(tried.row)
+        once = [t.reward for t in case.groups[tried.row] if t.answer.kind in ("explained", "trailing") and t.reward is not None]
+        if tried.reward is not None and right is not None:
+            rows[tried.row] = (tried, tried.reward - max([right, *once]))
+    better = [tried for tried, gain in rows.values() if gain > EQUAL * case.span]
+    if rows and len(better) > 0.5 * len(rows):
+        yield Finding(
+            kind="repetition",
+            severity="error",
+            message=f"in {len(better)} of {len(rows)} rows the reference twenty times over scores better than once",
+            evidence=case.evidence([*better[:2], *case.of_kind("reference")]),
+        )
+
+
+def _runs(case: Case) -> Iterator[Finding]:
+    found = case.worths("expression")
+    full = [t for t, worth in found if worth >= 1 - EQUAL]
+    if found and len(full) >= 0.5 * len(found):
+        yield Finding(
+            kind="runs_answer",
+            severity="error",
+            message="an answer that is Python code is run, and its value counts as the answer",
+            evidence=case.evidence(full),
+        )
+
+
+def _without_reference(case: Case) -> Iterator[Finding]:
+    """Nothing is known to be right: compare with the best that was seen, and with texts of the same length."""
+    for kind in ("empty", "whitespace"):
+        top = [t for t in case.of_kind(kind) if _height(case, t) >= 0.9]
+        there = list(case.of_kind(kind))
+        if there and len(top) > 0.5 * len(there):
+            yield Finding(
+                kind="hackable",
+                severity="error",
+                message=f"{NAMES[kind]} gets (almost) the best reward that was seen",
+                evidence=case.evidence(top),
+            )
+            break
+    control = mean([_height(case, t) for t in case.of_kind("control")] or [1.0])
+    injected = [(_height(case, t), t) for t in case.of_kind("injection")]
+    if injected and max(_means(injected)) - control >= 0.5:
+        yield Finding(
+            kind="hackable",
+            severity="error",
+            message="instructions to the grader score far better than other words of the same length",
+            evidence=case.evidence([t for _, t in sorted(injected, key=lambda pair: -pair[0])]),
+        )
+    rungs = _rungs(case)
+    ahead = [r for r in rungs if r[1] - r[0] >= 0.5]
+    if rungs and len(ahead) >= 2:
+        yield Finding(
+            kind="repetition",
+            severity="error",
+            message="one word again and again scores far better than different words of the same length",
+            evidence=case.evidence([t for t in case.of_kind("repeated")]),
+        )
+
+
+def _means(pairs: Sequence[tuple[float, Tried]]) -> list[float]:
+    by_text: dict[str, list[float]] = defaultdict(list)
+    for height, tried in pairs:
+        by_text[tried.answer.text].append(height)
+    return [mean(v) for v in by_text.values()]
+
+
+def _height(case: Case, tried: Tried) -> float:
+    """Where a reward lies between the lowest and the highest of its row: 0 to 1."""
+    rewards = [t.reward for t in case.groups[tried.row] if t.reward is not None]
+    if tried.reward is None or not rewards or max(rewards) - min(rewards) < EQUAL * case.span:
+        return 0.0
+    return (tried.reward - min(rewards)) / (max(rewards) - min(rewards))
+
+
+def _rungs(case: Case) -> list[tuple[float, float, float]]:
+    """For each length of the ladder the mean reward of words, of one word, and of letters; in shares of the span."""
+    steps: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for tried in case.of_kind("prose", "repeated"):
+        if tried.answer.note.startswith("ladder ") and tried.reward is not None:
+            _, words, what = tried.answer.note.split()
+            steps[int(words)][what].append(tried.reward)
+    found = []
+    for words in sorted(steps):
+        there = steps[words]
+        if {"words", "repeated", "letters"} <= set(there):
+            found.append(tuple(mean(there[w]) / case.span for w in ("words", "repeated", "letters")))
+    return found  # type: ignore[return-value]  # three each
+
+
+def _length(case: Case) -> Iterator[Finding]:
+    """Rewards of meaningless texts that follow their length alone."""
+    rungs = _rungs(case)
+    if len(rungs) < 3:
+        return
+    alike = all(max(r) - min(r) <= EQUAL for r in rungs)
+    levels = [mean(r) for r in rungs]
+    gain = max(levels) - min(levels)
+    if not alike or gain < 0.3:
+        return
+    rising = all(b >= a - EQUAL for a, b in zip(levels, levels[1:], strict=False))
+    ladder = [t for t in case.of_kind("prose") if t.answer.note.endswith("words")]
+    if case.found.way is not None:
+        if rising and gain >= 0.3:
+            yield Finding(
+                kind="length",
+                severity="error" if gain >= 0.5 else "warning",
+                message=f"meaningless text gets up to {gain:.0%} of the span of rewards for its length alone",
+                evidence=case.evidence(ladder),
+            )
+        return
+    yield Finding(
+        kind="length",
+        severity="error" if rising else "warning",
+        message="meaningless text is rewarded for its length alone"
+        + (", the longer the better" if rising else ", within limits"),
+        evidence=case.evidence(ladder),
+    )

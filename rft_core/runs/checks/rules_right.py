@@ -1,0 +1,177 @@
+"""Findings about what the grader takes for right: does it read the answer's key, and tell right from wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import mean
+
+from rft_core.runs.checks import references
+from rft_core.runs.checks.adversarial import JUNK
+from rft_core.runs.checks.case import EQUAL, Case
+from rft_core.runs.checks.report import Finding
+
+MANY_WRONG = 0.25
+SOME_WRONG = 0.1
+FAR_NUMBERS = ("number_off", "number_near")
+MOVED = 0.02
+
+
+def reading(case: Case) -> Iterator[Finding]:
+    """Which key is compared with, and whether any is."""
+    if case.span <= 0:
+        return
+    if case.found.way is not None:
+        yield from _wrong_key(case)
+    elif case.found.worst is not None:
+        yield from _inverted(case)
+    else:
+        yield from _nothing_found(case)
+
+
+def _keys(case: Case) -> list[str]:
+    keys = dict.fromkeys(k for item in case.items for k in item.row if k not in references.RESERVED)
+    return [k for k in keys if len({repr(item.row.get(k)) for item in case.items}) > 1 or len(case.items) == 1]
+
+
+def _moving(case: Case) -> set[str]:
+    return {key for key, share in case.found.moves.items() if share >= MOVED}
+
+
+def _answer_keys(case: Case) -> list[str]:
+    return [k for k in _keys(case) if references.is_answer_name(k)]
+
+
+def _wrong_key(case: Case) -> Iterator[Finding]:
+    way = case.found.way
+    assert way is not None
+    if not way.key or references.is_answer_name(way.path) or not case.found.moves:
+        return
+    moving = _moving(case)
+    unread = [k for k in _answer_keys(case) if k not in moving]
+    strange = references.is_metadata_name(way.path) or references.is_prompt_name(way.path)
+    if not unread:
+        return
+    right = [t for t in case.of_kind("reference") if t.reward is not None]
+    yield Finding(
+        kind="wrong_key",
+        severity="error" if strange else "warning",
+        message=f"the grader compares with item.{way.path}; item.{unread[0]}, which seems to hold the answer, "
+        "moves no reward",
+        evidence=case.evidence(right),
+    )
+
+
+def _inverted(case: Case) -> Iterator[Finding]:
+    way = case.found.worst
+    assert way is not None
+    meant = references.is_negative_name(way.path)
+    texts = {way.text(item.row) for item in case.items}
+    tried = [t for group in case.found.tried for t in group if t.answer.text in texts]
+    yield Finding(
+        kind="inverted",
+        severity="warning" if meant else "error",
+        message=f"a row's own item.{way.path or way.form} scores {-case.found.worst_advantage:.2f} less "
+        "than those of other rows",
+        evidence=case.evidence(tried),
+    )
+
+
+def _nothing_found(case: Case) -> Iterator[Finding]:
+    moving = _moving(case)
+    known = bool(case.found.moves)
+    answers = _answer_keys(case)
+    named = [v for v in case.item_variables if not references.is_prompt_name(v)]
+    varied = [t for group in case.groups for t in group if t.reward is not None]
+    best = sorted(varied, key=lambda t: -(t.reward or 0.0))
+    if answers and ((known and not moving) or (not known and (named or not case.item_variables))):
+        yield Finding(
+            kind="ignores_item",
+            severity="error",
+            message=f"no value of item.{answers[0]} gets its row a better reward than another row's value: "
+            "rewards do not depend on the right answer",
+            evidence=case.evidence(best),
+        )
+    elif known and not moving:
+        yield Finding(
+            kind="reference_free",
+            severity="warning",
+            message="the same answer gets the same reward in every row: form or style is graded, nothing is known to be right",
+            evidence=case.evidence(best),
+        )
+
+
+def ordering(case: Case) -> Iterator[Finding]:
+    """The reference against wrong answers and against answers that know nothing."""
+    if case.found.way is None:
+        return
+    right = case.mean_reward("reference")
+    if right is None:
+        return
+    yield from _better_than_reference(case, right)
+    yield from _unrewarded(case)
+    yield from _wrong_accepted(case)
+
+
+def _better_than_reference(case: Case, right: float) -> Iterator[Finding]:
+    for kind in sorted(JUNK | {"other"}):
+        tried = [t for t in case.of_kind(kind) if t.reward is not None]
+        by_row: dict[int, float] = {}
+        for one in tried:
+            by_row[one.row] = max(by_row.get(one.row, -float("inf")), one.reward or 0.0)
+        ahead = [r for r, best in by_row.items() if best > (case.right(r) or 0.0) + EQUAL * case.span]
+        if by_row and len(ahead) > 0.5 * len(by_row):
+            best = sorted(tried, key=lambda t: -(t.reward or 0.0))
+            yield Finding(
+                kind="reference_not_best",
+                severity="error",
+                message=f"{kind.replace('_', ' ')} answers score better than the reference in {len(ahead)} of "
+                f"{len(by_row)} rows (mean {mean(by_row.values()):.3g}, the reference {right:.3g})",
+                evidence=case.evidence([*best[:2], *case.of_kind("reference")]),
+            )
+            return
+
+
+def _unrewarded(case: Case) -> Iterator[Finding]:
+    rows = [t for t in case.of_kind("reference") if t.reward is not None and case.wrong(t.row) is not None]
+    poor = [t for t in rows if (t.reward or 0.0) - (case.wrong(t.row) or 0.0) < EQUAL * case.span]
+    if len(poor) > SOME_WRONG * len(rows):
+        yield Finding(
+            kind="reference_unrewarded",
+            severity="error" if len(poor) > 0.5 * len(rows) else "warning",
+            message=f"the reference of {len(poor)} of {len(rows)} rows scores no better than a wrong answer",
+            evidence=case.evidence(poor),
+        )
+
+
+def _wrong_accepted(case: Case) -> Iterator[Finding]:
+    others = case.worths("other")
+    full = [t for t, worth in others if worth >= 1 - EQUAL]
+    share = len(full) / len(others) if others else 0.0
+    if share >= SOME_WRONG:
+        yield Finding(
+            kind="wrong_accepted",
+            severity="error" if share >= MANY_WRONG else "warning",
+            message=f"{share:.0%} of the answers of other rows score as well as the row's own",
+            evidence=case.evidence(full),
+        )
+    for kind, how in (("number_off", "half as large again"), ("number_near", "larger by a fifth"), ("digit_changed", "with another first digit")):
+        near = case.worths(kind)
+        full = [t for t, worth in near if worth >= 1 - EQUAL]
+        if near and len(full) >= 0.5 * len(near):
+            yield Finding(
+                kind="wrong_accepted",
+                severity="error",
+                message=f"in {len(full)} of {len(near)} rows a number {how} scores as well as the right one",
+                evidence=case.evidence(full),
+            )
+            return
+    for kind, what in (("negated", "the number with the other sign"), ("word_dropped", "the answer without one of its words")):
+        near = case.worths(kind)
+        full = [t for t, worth in near if worth >= 1 - EQUAL]
+        if near and len(full) >= 0.5 * len(near):
+            yield Finding(
+                kind="wrong_accepted",
+                severity="warning",
+                message=f"in {len(full)} of {len(near)} rows {what} scores as well as the right one",
+                evidence=case.evidence(full),
+            )
