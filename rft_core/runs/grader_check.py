@@ -33,7 +33,7 @@ from rft_core.runs.checks import (
 from rft_core.runs.checks.answers import Answer, is_number, number_of
 from rft_core.runs.checks.bench import Batch, Bench, Tried
 from rft_core.runs.checks.case import Case
-from rft_core.runs.checks.plan import Size
+from rft_core.runs.checks.size import Size, measure
 from rft_core.runs.checks.report import CheckReport, Finding
 from rft_core.types import Item, Outcome, TokenUsage
 
@@ -103,9 +103,7 @@ class _Check:
     def run(self) -> tuple[Case, list[Batch], int]:
         """Everything that is tried, the batches of the main pass, and the number of grades."""
         with self.bench() as bench:
-            size = plan.measure(
-                bench, self.items, rows=self.options.rows, budget_s=self.options.budget_s, paid=self.paid
-            )
+            size = measure(bench, self.items, rows=self.options.rows, budget_s=self.options.budget_s, paid=self.paid)
             found = self._look(bench, size)
             items = list(self.items)[: size.rows]
             batches = [
@@ -119,7 +117,7 @@ class _Check:
             seen, grades = list(bench.seen), bench.grades
         with self.bench() as fresh:
             most = size.repeat_rows
-            batch = [replace(b, answers=_first(b.answers, self.paid)) for b in batches[:most]]
+            batch = [replace(b, answers=_first(b.answers, self.paid or not size.swap)) for b in batches[:most]]
             repeats["new_process"] = _pairs(groups[:most], fresh.grade(batch))
             grades += fresh.grades
         case = Case(
@@ -141,9 +139,10 @@ class _Check:
         return case, batches, grades
 
     def _look(self, bench: Bench, size: Size) -> discover.Found:
-        items = [self.items[i] for i in spread_over(len(self.items), size.look_rows)]
+        rows = spread_over(len(self.items), size.look_rows)
+        items = [self.items[i] for i in rows]
         listed = discover.ways(self.clues, [i.row for i in self.items], self.variables, size.ways)
-        found = discover.look(bench, items, listed, size.others)
+        found = discover.look(bench, items, rows, listed, size)
         if size.swap:
             found.moves = discover.moving_keys(bench, items, found)
         return found
@@ -161,9 +160,9 @@ class _Check:
     ) -> dict[str, list[tuple[Tried, Tried]]]:
         """Pairs of the first grade and a later one, by how the later one was made."""
         some, before = batches[: size.repeat_rows], groups[: size.repeat_rows]
-        short = [replace(b, answers=_first(b.answers, self.paid)) for b in some]
+        short = [replace(b, answers=_first(b.answers, self.paid or not size.swap)) for b in some]
         found = {"again": _pairs(before, bench.grade(short, alone=True))}
-        if self.paid:
+        if self.paid or not size.swap:
             return found
         reverse = [replace(b, answers=b.answers[::-1]) for b in some]
         found["other_order"] = _pairs(before, bench.grade(reverse))
@@ -180,8 +179,9 @@ class _Check:
             if found.way is not None and (text := found.way.text(item.row)) is not None:
                 reference = [Answer(kind="reference", text=text)]
                 if is_number(value := found.way.value(item.row)):
-                    code = f"__import__('math').floor({number_of(value)} + 0.5)"
+                    code = f"__import__('math').floor({number_of(value) + 1000.5} - 1000)"
                     answers.append(Answer(kind="expression", text=found.way.write(code)))
+                    answers.append(Answer(kind="no_expression", text=found.way.write(code.replace("__(", "_("))))
             if not self.options.in_process and row == 0:
                 answers += [Answer(kind="code", text=text) for text in adversarial.ENDING_CODE]
             for answer in answers:

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -60,6 +60,8 @@ class Bench:
     log_dir: Path
     timeout_s: float
     in_process: bool
+    max_group: int = 10_000
+    """Most answers in a group, so that a slow grader does not run out of time over one."""
     grades: int = 0
     seconds: float = 0.0
     seen: list[Tried] = field(default_factory=list)
@@ -87,6 +89,7 @@ class Bench:
 
     def grade(self, batches: Sequence[Batch], *, silent: bool = False, alone: bool = False) -> list[list[Tried]]:
         """The grades of each batch, in order. `alone` grades one group at a time. RftError if the pool gives up."""
+        whole, batches = batches, [part for batch in batches for part in self._parts(batch)]
         units = [batches[i : i + GROUPS_IN_UNIT] for i in range(0, len(batches), GROUPS_IN_UNIT)]
         if alone:
             units = [[batch] for batch in batches]
@@ -102,9 +105,15 @@ class Bench:
             for b, group in zip(batches, grades, strict=True)
         ]
         self.grades += sum(map(len, found))
+        parts = iter(found)
+        found = [[t for _ in self._parts(batch) for t in next(parts)] for batch in whole]
         if not silent:
             self.seen += [tried for group in found for tried in group]
         return found
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        starts = range(0, max(len(batch.answers), 1), self.max_group)
+        return [replace(batch, answers=batch.answers[i : i + self.max_group]) for i in starts]
 
     def _submit(self, batches: Sequence[Batch]) -> Future[GradedUnit]:
         assert self._pool is not None

@@ -16,13 +16,14 @@ from typing import Any
 from rft_core.runs.checks.bench import Tried
 from rft_core.runs.checks.clues import Clues
 from rft_core.runs.checks.discover import Found
-from rft_core.runs.checks.plan import Size
+from rft_core.runs.checks.size import Size
 from rft_core.runs.checks.report import MAX_EVIDENCE, Evidence, shown
 from rft_core.types import Item
 
 EQUAL = 0.05
 """Rewards that differ by less than this share of the span count as equal."""
 WRONG = ("other", "prose")
+PLAIN_JUNK = frozenset({"prose", "repeated", "long", "long_repeated", "empty", "whitespace"})
 
 
 @dataclass(kw_only=True)
@@ -80,6 +81,19 @@ class Case:
         if right is None or wrong is None or tried.reward is None or right - wrong < EQUAL * self.span:
             return None
         return (tried.reward - wrong) / (right - wrong)
+
+    def junk_worth(self, tried: Tried) -> float | None:
+        """The same above the best of other rows' answers and of neutral words, if these leave room: a measure of
+        likeness gives any text something."""
+        right, wrong = self.right(tried.row), self.wrong(tried.row)
+        if right is None or wrong is None or tried.reward is None or right - wrong < EQUAL * self.span:
+            return None
+        kinds = ("other",) if tried.answer.kind in PLAIN_JUNK else ("other", "control")
+        rewards = [t.reward for t in self.groups[tried.row] if t.answer.kind in kinds and t.reward is not None]
+        best = max(rewards, default=wrong)
+        if right - best < 0.2 * (right - wrong):
+            best = wrong
+        return (tried.reward - best) / (right - best)
 
     def worths(self, *kinds: str) -> list[tuple[Tried, float]]:
         return [(t, w) for t in self.of_kind(*kinds) if (w := self.worth(t)) is not None]

@@ -17,7 +17,8 @@ from rft_core.runs.checks.answers import Answer
 from rft_core.runs.checks.bench import Batch, Bench, Tried
 from rft_core.runs.checks.clues import Clues
 from rft_core.runs.checks.formats import PLAIN, Format, formats, json_form, nested
-from rft_core.runs.checks.references import RESERVED, as_text, candidates
+from rft_core.runs.checks.references import RESERVED, as_text, candidates, from_prompt
+from rft_core.runs.checks.size import Size
 from rft_core.template import render
 from rft_core.types import Item, Json, Row
 
@@ -83,24 +84,25 @@ def ways(clues: Clues, rows: Sequence[Row], named: Sequence[str], limit: int) ->
             for form in [*fields, PLAIN]
         ]
     read = candidates(rows, named)
-    if read:
-        found.append(Way(path="", form="JSON of the row", value=_whole, write=_json))
     # Forms change slower than keys, so that a short list still has every key.
-    for form in forms:
+    for number, form in enumerate(forms):
         found += [_way(c.name, c.value, form) for c in read]
+        if number == 0 and len(read) > 1:
+            found.append(Way(path="", form="JSON of the row", value=_whole, write=_json))
+        found += [_way("messages", value, form) for value in from_prompt()] if number < 12 else []
     return found[:limit]
 
 
-def look(bench: Bench, items: Sequence[Item], listed: Sequence[Way], others: int, silent: bool = False) -> Found:
-    """Try the ways on some rows, each with `others` answers of other rows beside the own."""
+def look(bench: Bench, items: Sequence[Item], rows: Sequence[int], listed: Sequence[Way], size: Size) -> Found:
+    """Try the ways on some rows, whose positions are `rows`, each beside answers of other rows."""
     found = Found()
-    plans = [_plan(items, position, listed, others) for position in range(len(items))]
+    plans = [_plan(items, position, listed, size.others) for position in range(len(items))]
     batches = []
-    for position, (item, plan) in enumerate(zip(items, plans, strict=True)):
+    for row, item, plan in zip(rows, items, plans, strict=True):
         texts = list(dict.fromkeys(t for own, rest in plan for t in (own, *rest) if t is not None))
-        texts += [t for t in _controls() if t not in texts]
-        batches.append(Batch(row=position, item=item, answers=[Answer(kind="look", text=t) for t in texts]))
-    found.tried = bench.grade(batches, silent=silent)
+        texts += [t for t in _controls(size.plenty) if t not in texts]
+        batches.append(Batch(row=row, item=item, answers=[Answer(kind="look", text=t) for t in texts]))
+    found.tried = bench.grade(batches)
     rewards = [{t.answer.text: t.reward for t in group} for group in found.tried]
     found.texts = [(b.item, _telling(r)) for b, r in zip(batches, rewards, strict=True)]
     found.span = max((_span(r) for r in rewards), default=0.0)
@@ -131,10 +133,16 @@ def moving_keys(bench: Bench, items: Sequence[Item], found: Found) -> dict[str, 
 def _pick(found: Found, listed: Sequence[Way], scored: list[tuple[tuple[float, float, float] | None, int]]) -> None:
     usable = [(score, n) for score, n in scored if score is not None]
     least = LEAST_ADVANTAGE * found.span
-    good = [(round(a, 3), round(own, 3), -n) for (a, own, share), n in usable if a >= least > 0 and share >= LEAST_SHARE]
+    good = [
+        # Equal but for a fiftieth counts as equal: of a key and all keys together, the key is meant.
+        (round(50 * a / found.span), round(50 * own / found.span), -n)
+        for (a, own, share), n in usable
+        if least > 0 and ((a >= least and share >= LEAST_SHARE) or (a >= least / 5 and share == 1 and len(found.tried) > 4))
+    ]
     if good:
-        found.advantage, _, number = max(good)
-        found.way = listed[-number]
+        number = -max(good)[2]
+        found.way = listed[number]
+        found.advantage = next(score[0] for score, n in usable if n == number)
         return
     bad = [(a, n) for (a, _, _), n in usable if 0 < least <= -a]
     if bad:
@@ -178,8 +186,8 @@ def _advantage(
     return sum(gains) / len(gains), sum(owns) / len(owns), sum(g > 1e-9 for g in gains) / len(gains)
 
 
-def _controls() -> list[str]:
-    return ["", *[a.text for a in adversarial.ladder() if len(a.text) < 1000]]
+def _controls(plenty: bool) -> list[str]:
+    return ["", *[a.text for a in adversarial.ladder() if len(a.text) < 1000]][: None if plenty else 2]
 
 
 def _telling(rewards: Mapping[str, float | None]) -> list[str]:

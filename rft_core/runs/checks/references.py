@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from rft_core.rows import prompt_text
 from rft_core.types import Json, Row
 
 RESERVED = ("messages", "tools")
@@ -130,12 +131,42 @@ def _ways(path: str, example: Json) -> list[Candidate]:
             way("", lambda v: v),
             way("first", lambda v: v[0] if isinstance(v, list) and v else None),
             way("commas", lambda v: ", ".join(map(as_text, v)) if isinstance(v, list) else None),
+            way("semicolons", lambda v: "; ".join(map(as_text, v)) if isinstance(v, list) else None),
             way("lines", lambda v: "\n".join(map(as_text, v)) if isinstance(v, list) else None),
             way("words", lambda v: " ".join(map(as_text, v)) if isinstance(v, list) else None),
         ]
     if isinstance(example, float):
         return [way("", lambda v: v), way("rounded", lambda v: f"{v:.2f}" if isinstance(v, int | float) else None)]
     return [way("", lambda v: v)]
+
+
+def from_prompt() -> list[Callable[[Row], Json]]:
+    """Answers computed from a prompt with two numbers or a quoted text: for rows that hold none."""
+
+    def numbers(change: Callable[[int, int], int]) -> Callable[[Row], Json]:
+        def value(row: Row) -> Json:
+            found = re.findall(r"(?<![\w.])\d{1,9}(?![\w.]*\d)", prompt_text(row))
+            return change(int(found[0]), int(found[1])) if len(found) > 1 else None
+
+        return value
+
+    def quoted(change: Callable[[str], str]) -> Callable[[Row], Json]:
+        def value(row: Row) -> Json:
+            found = re.findall(r"[\"'“‘`]([^\"'”’`]+)[\"'”’`]", prompt_text(row)) or prompt_text(row).rpartition(":")[2:]
+            return change(found[-1].strip()) or None
+
+        return value
+
+    return [
+        numbers(lambda a, b: a + b),
+        numbers(lambda a, b: a - b),
+        numbers(lambda a, b: a * b),
+        quoted(lambda t: t),
+        quoted(lambda t: t[::-1]),
+        quoted(str.upper),
+        quoted(lambda t: " ".join(sorted(t.split()))),
+        quoted(lambda t: " ".join(t.split()[::-1])),
+    ]
 
 
 def as_text(value: Json) -> str:

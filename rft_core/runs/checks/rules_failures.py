@@ -9,6 +9,7 @@ from itertools import groupby
 from rft_core.runs.checks.adversarial import ODD
 from rft_core.runs.checks.bench import Tried
 from rft_core.runs.checks.case import Case
+from rft_core.runs.checks.references import RESERVED, is_metadata_name
 from rft_core.runs.checks.report import Finding, Severity
 from rft_core.types import Outcome
 
@@ -135,11 +136,12 @@ def nothing(case: Case) -> Iterator[Finding]:
 
 
 def _constant(case: Case, tried: Sequence[Tried], reward: float) -> Finding:
-    unsure = case.clues.runs_code and reward <= case.low and not case.samples
+    told = [k for item in case.items[:1] for k in item.row if k not in RESERVED and not is_metadata_name(k)]
+    unsure = (case.clues.runs_code or not told) and reward <= case.low and not case.samples
     severity: Severity = "warning" if unsure else "error"
     message = f"all {len(tried)} answers got {reward:g}, those that the rows hold and those that know nothing alike"
     if unsure:
-        message += "; the grader seems to run programs, and none could be made from the rows: give --samples"
+        message += "; no right answer could be made from the rows: give --samples"
     return Finding(kind="constant", severity=severity, message=message, evidence=case.evidence(tried[-40::10]))
 
 

@@ -68,7 +68,10 @@ def _junk(case: Case) -> Iterator[Finding]:
 def _best_text(case: Case, kind: str) -> tuple[float, list[Tried]]:
     """The text of a kind with the greatest mean worth over rows; the prompt is another in each row."""
     by_text: dict[str, list[tuple[Tried, float]]] = defaultdict(list)
-    for tried, worth in case.worths(kind):
+    for tried in case.of_kind(kind):
+        worth = case.junk_worth(tried)
+        if worth is None:
+            continue
         key = kind if kind == "prompt" else tried.answer.text
         by_text[key].append((tried, min(worth, 2.0)))
     scored = [(mean(w for _, w in some), [t for t, _ in some]) for some in by_text.values()]
@@ -137,7 +140,8 @@ def _repetition(case: Case) -> Iterator[Finding]:
 def _runs(case: Case) -> Iterator[Finding]:
     found = case.worths("expression")
     full = [t for t, worth in found if worth >= 1 - EQUAL]
-    if found and len(full) >= 0.5 * len(found):
+    unread = [t for t, worth in case.worths("no_expression") if worth >= 1 - EQUAL]
+    if found and len(full) >= 0.5 * len(found) and not unread:
         yield Finding(
             kind="runs_answer",
             severity="error",
