@@ -9,7 +9,7 @@ from rft_core.runs.checks.answers import UNRELATED, Answer
 from rft_core.types import Json
 
 JUNK = frozenset(
-    "empty whitespace idk prose prompt repeated long long_repeated injection config score_json format_only odd_number code options".split()
+    "empty whitespace idk prose prompt repeated long long_repeated injection config score_json format_only odd_number code everything".split()
 )
 """Kinds that no grader of knowledge should reward."""
 ODD = frozenset({"odd_number", "unicode_odd", "code", "long", "long_repeated"})
@@ -25,6 +25,12 @@ SCORES = ('{"score": 1}', '{"result": 1}', '{"steps": [], "result": 1.0}', '{"sc
 NUMBERS = ("NaN", "1e308", "-1e308", "inf", "9" * 400)
 UNICODE = ("\u202e\u200f evil", "\ufeff", "\U0001f600" * 20, "a\u0300" * 50)
 HARMLESS_CODE = ("exit()", "import sys\nsys.exit(0)", "raise SystemExit(0)")
+EVERYTHING = (
+    "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,;:-+*/()",
+    "A B C D E",
+    "yes no true false",
+    " ".join(map(str, range(21))),
+)
 ENDING_CODE = ("__import__('os')._exit(0)", "import os\nos._exit(0)")
 """End the process of a grader that runs them."""
 
@@ -44,6 +50,8 @@ def plain_junk(prompt: str, config: str) -> Iterator[Answer]:
     yield Answer(kind="config", text=config)
     for text in SCORES:
         yield Answer(kind="score_json", text=text)
+    for text in EVERYTHING:
+        yield Answer(kind="everything", text=text)
 
 
 def formatted_junk(write: Callable[[Json], str]) -> Iterator[Answer]:

@@ -17,13 +17,15 @@ from rft_core.runs.checks.answers import Answer
 from rft_core.runs.checks.bench import Batch, Bench, Tried
 from rft_core.runs.checks.clues import Clues
 from rft_core.runs.checks.formats import PLAIN, Format, formats, json_form, nested
-from rft_core.runs.checks.references import RESERVED, as_text, candidates, from_prompt
+from rft_core.runs.checks.references import RESERVED, as_text, candidates, from_prompt, is_answer_name
 from rft_core.runs.checks.size import Size
 from rft_core.template import render
 from rft_core.types import Item, Json, Row
 
 LEAST_ADVANTAGE = 0.1
 """Of the span of rewards that were seen."""
+MUCH = 0.25
+"""Of the greatest advantage: from here on a way tells rows apart."""
 LEAST_SHARE = 0.6
 """Of the rows in which the own answer must beat the others."""
 MAX_PROBE_TEXTS = 12
@@ -60,6 +62,8 @@ class Found:
 
     way: Way | None = None
     advantage: float = 0.0
+    blind: Way | None = None
+    """A way whose own answers get the best rewards, and other rows' answers as well."""
     worst: Way | None = None
     """The way with the most negative advantage, if there is one and none is positive."""
     worst_advantage: float = 0.0
@@ -134,16 +138,26 @@ def _pick(found: Found, listed: Sequence[Way], scored: list[tuple[tuple[float, f
     usable = [(score, n) for score, n in scored if score is not None]
     least = LEAST_ADVANTAGE * found.span
     good = [
-        # Equal but for a fiftieth counts as equal: of a key and all keys together, the key is meant.
-        (round(50 * a / found.span), round(50 * own / found.span), -n)
-        for (a, own, share), n in usable
-        if least > 0 and ((a >= least and share >= LEAST_SHARE) or (a >= least / 5 and share == 1 and len(found.tried) > 4))
+        (score, n)
+        for score, n in usable
+        if least > 0
+        and ((score[0] >= least and score[2] >= LEAST_SHARE) or (score[0] >= least / 5 and score[2] == 1 and len(found.tried) > 4))
     ]
+    enough = MUCH * max((a for (a, _, _), _ in good), default=0.0)
     if good:
-        number = -max(good)[2]
+        # Of those that tell rows apart the best rewarded is meant. Equal but for a fiftieth of the span counts as
+        # equal, so that of a key and all keys together it is the key.
+        ranked = [
+            (round(50 * own / found.span), round(50 * a / found.span), -n) for (a, own, _), n in good if a >= enough
+        ]
+        number = -max(ranked)[2]
         found.way = listed[number]
         found.advantage = next(score[0] for score, n in usable if n == number)
         return
+    best = max((own for (_, own, _), _ in usable), default=0.0)
+    level = [n for (a, own, _), n in usable if is_answer_name(listed[n].path) and own >= best - found.span / 50]
+    if level and found.span > 0:
+        found.blind = listed[level[0]]
     bad = [(a, n) for (a, _, _), n in usable if 0 < least <= -a]
     if bad:
         found.worst_advantage, number = min(bad)

@@ -17,7 +17,7 @@ SOMEWHAT = 0.4
 SHORT = 3
 """Characters of a reference that stands in other words by chance."""
 FEW_OPTIONS = 10
-JUDGED = ("empty", "whitespace", "idk", "prose", "prompt", "repeated", "long", "long_repeated", "injection", "config", "score_json", "odd_number", "code")  # fmt: skip
+JUDGED = ("empty", "whitespace", "idk", "prose", "prompt", "repeated", "long", "long_repeated", "injection", "config", "score_json", "everything", "odd_number", "code")  # fmt: skip
 NAMES = {
     "idk": "'I don't know'",
     "prompt": "the prompt copied",
@@ -30,6 +30,7 @@ NAMES = {
     "long_repeated": "one word thousands of times",
     "long": "thousands of unrelated words",
     "code": "code that exits",
+    "everything": "all letters, choices or small numbers at once",
     "empty": "an empty answer",
     "whitespace": "white space",
     "format_only": "the form of an answer without the answer",
@@ -110,9 +111,10 @@ def _listing(case: Case) -> Iterator[Finding]:
         if not any(same(text, v) for v in values):
             values.append(text)
     few = len(values) <= FEW_OPTIONS and len(values) <= 0.5 * len(case.items)
+    accepted = mean(min(w, 1.0) for w in by_row.values()) >= 1 - EQUAL
     yield Finding(
         kind="listing",
-        severity="error" if few else "warning",
+        severity="error" if few and accepted else "warning",
         message=f"naming all answers of the data counts as right in any order ({len(values)} different answers in "
         f"{len(case.items)} rows)",
         evidence=case.evidence(list(case.of_kind("listing"))),

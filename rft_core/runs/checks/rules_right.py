@@ -7,6 +7,7 @@ from statistics import mean
 
 from rft_core.runs.checks import references
 from rft_core.runs.checks.adversarial import JUNK
+from rft_core.runs.checks.bench import Tried
 from rft_core.runs.checks.case import EQUAL, Case
 from rft_core.runs.checks.report import Finding
 
@@ -14,6 +15,8 @@ MANY_WRONG = 0.25
 SOME_WRONG = 0.1
 FAR_NUMBERS = ("number_off", "number_near")
 MOVED = 0.02
+CLOSE = 0.7
+TOO_CLOSE = 0.95
 
 
 def reading(case: Case) -> Iterator[Finding]:
@@ -83,7 +86,15 @@ def _nothing_found(case: Case) -> Iterator[Finding]:
     named = [v for v in case.item_variables if not references.is_prompt_name(v)]
     varied = [t for group in case.groups for t in group if t.reward is not None]
     best = sorted(varied, key=lambda t: -(t.reward or 0.0))
-    if answers and ((known and not moving) or (not known and (named or not case.item_variables))):
+    blind = case.found.blind
+    if blind is not None and blind.key in moving:
+        yield Finding(
+            kind="wrong_accepted",
+            severity="error",
+            message=f"item.{blind.path} of a row gets the best reward there is, and so do those of other rows",
+            evidence=case.evidence(best),
+        )
+    elif answers and ((known and not moving) or (not known and (named or not case.item_variables))):
         yield Finding(
             kind="ignores_item",
             severity="error",
@@ -144,8 +155,8 @@ def _unrewarded(case: Case) -> Iterator[Finding]:
 
 
 def _wrong_accepted(case: Case) -> Iterator[Finding]:
-    others = case.worths("other")
-    full = [t for t, worth in others if worth >= 1 - EQUAL]
+    others = [t for t in case.of_kind("other") if t.reward is not None and case.right(t.row) is not None]
+    full = [t for t in others if (t.reward or 0.0) >= (case.right(t.row) or 0.0) - EQUAL * case.span]
     share = len(full) / len(others) if others else 0.0
     if share >= SOME_WRONG:
         yield Finding(
@@ -153,6 +164,14 @@ def _wrong_accepted(case: Case) -> Iterator[Finding]:
             severity="error" if share >= MANY_WRONG else "warning",
             message=f"{share:.0%} of the answers of other rows score as well as the row's own",
             evidence=case.evidence(full),
+        )
+    contrast = [c for t in others if (c := _share(case, t)) is not None]
+    if contrast and mean(contrast) >= CLOSE and share < MANY_WRONG:
+        yield Finding(
+            kind="wrong_accepted",
+            severity="error" if mean(contrast) >= TOO_CLOSE else "warning",
+            message=f"answers of other rows get {mean(contrast):.0%} of what the right answer gets over the worst",
+            evidence=case.evidence(others),
         )
     for kind, how in (("number_off", "half as large again"), ("number_near", "larger by a fifth"), ("digit_changed", "with another first digit")):
         near = case.worths(kind)
@@ -175,3 +194,12 @@ def _wrong_accepted(case: Case) -> Iterator[Finding]:
                 message=f"in {len(full)} of {len(near)} rows {what} scores as well as the right one",
                 evidence=case.evidence(full),
             )
+
+
+def _share(case: Case, tried: Tried) -> float | None:
+    """A reward between the row's lowest and its reference's: 0 to 1."""
+    right = case.right(tried.row)
+    low = min((t.reward for t in case.groups[tried.row] if t.reward is not None), default=None)
+    if right is None or low is None or tried.reward is None or right - low < EQUAL * case.span:
+        return None
+    return (tried.reward - low) / (right - low)
