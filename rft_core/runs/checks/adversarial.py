@@ -46,7 +46,8 @@ def plain_junk(prompt: str, config: str) -> Iterator[Answer]:
     yield Answer(kind="prompt", text=prompt)
     for text in INJECTIONS:
         yield Answer(kind="injection", text=text)
-        yield Answer(kind="control", text=neutral(len(text.split())), note="as long as an injection")
+        for words in (neutral(len(text.split())), " ".join(UNRELATED.split()[: len(text.split())])):
+            yield Answer(kind="control", text=words, note=f"{len(text.split())} words")
     yield Answer(kind="config", text=config)
     for text in SCORES:
         yield Answer(kind="score_json", text=text)

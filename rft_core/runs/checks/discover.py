@@ -40,6 +40,8 @@ class Way:
     form: str
     value: Callable[[Row], Json]
     write: Callable[[Json], str]
+    named: bool = False
+    """The grader's templates name what is read: it is meant, whatever else is rewarded."""
 
     def text(self, row: Row) -> str | None:
         value = self.value(row)
@@ -80,11 +82,11 @@ def ways(clues: Clues, rows: Sequence[Row], named: Sequence[str], limit: int) ->
     forms = formats(clues, rows, MAX_FORMS)
     found: list[Way] = []
     if len(clues.pairs) > 1:
-        found.append(Way(path="", form="JSON of the templates", value=_pairs(clues), write=_json))
+        found.append(Way(path="", form="JSON of the templates", value=_pairs(clues), write=_json, named=True))
     fields = [json_form(steps) for steps in clues.json_fields]
     for template in dict.fromkeys(clues.templates):
         found += [
-            Way(path=_path_of(template), form=form.name, value=_rendered(template), write=form.write)
+            Way(path=_path_of(template), form=form.name, value=_rendered(template), write=form.write, named=True)
             for form in [*fields, PLAIN]
         ]
     read = candidates(rows, named)
@@ -143,6 +145,8 @@ def _pick(found: Found, listed: Sequence[Way], scored: list[tuple[tuple[float, f
         if least > 0
         and ((score[0] >= least and score[2] >= LEAST_SHARE) or (score[0] >= least / 5 and score[2] == 1 and len(found.tried) > 4))
     ]
+    named = [(score, n) for score, n in good if listed[n].named]
+    good = named or good
     enough = MUCH * max((a for (a, _, _), _ in good), default=0.0)
     if good:
         # Of those that tell rows apart the best rewarded is meant. Equal but for a fiftieth of the span counts as
@@ -154,11 +158,12 @@ def _pick(found: Found, listed: Sequence[Way], scored: list[tuple[tuple[float, f
         found.way = listed[number]
         found.advantage = next(score[0] for score, n in usable if n == number)
         return
-    best = max((own for (_, own, _), _ in usable), default=0.0)
-    level = [n for (a, own, _), n in usable if is_answer_name(listed[n].path) and own >= best - found.span / 50]
+    tops = [max((t.reward for t in group if t.reward is not None), default=0.0) for group in found.tried]
+    top = sum(tops) / max(len(tops), 1)
+    level = [n for (_, own, _), n in usable if is_answer_name(listed[n].path) and own >= top - found.span / 20]
     if level and found.span > 0:
         found.blind = listed[level[0]]
-    bad = [(a, n) for (a, _, _), n in usable if 0 < least <= -a]
+    bad = [(a, n) for (a, _, _), n in usable if 0 < least <= -a and listed[n].key not in RESERVED]
     if bad:
         found.worst_advantage, number = min(bad)
         found.worst = listed[number]

@@ -50,6 +50,7 @@ def _all(clues: Clues, prompt: str) -> Iterator[Format]:
     yield from code[:12]
     yield from _tagged(clues.texts)
     yield from _markers(clues.texts)
+    yield from _named_tags([*clues.texts, *clues.keys])
     keys = [k for k in clues.keys if re.fullmatch(r"[\w -]+", k)]
     if keys:
         for key in keys[:8]:
@@ -128,6 +129,15 @@ def _tagged(texts: Sequence[str]) -> Iterator[Format]:
         yield _between(f"{before}\n<{names[-1]}>", f"</{names[-1]}>")
     for name in names:
         yield _between(f"<{name}>", f"</{name}>")
+
+
+def _named_tags(texts: Sequence[str]) -> Iterator[Format]:
+    """Tags whose names stand in the code, as where `<{name}>` is put together: the value in one, words in the rest."""
+    names = [t for t in dict.fromkeys(texts) if re.fullmatch(r"[a-z][a-z_]{2,15}", t)][:6]
+    for name in names:
+        parts = [(f"<{n}>{REASONING}</{n}>\n" if n != name else "\0") for n in names]
+        before, _, after = "".join(parts).partition("\0")
+        yield _between(f"{before}<{name}>", f"</{name}>\n{after}".rstrip())
 
 
 def _markers(texts: Sequence[str]) -> Iterator[Format]:

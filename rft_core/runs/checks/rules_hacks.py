@@ -165,9 +165,16 @@ def _without_reference(case: Case) -> Iterator[Finding]:
                 evidence=case.evidence(top),
             )
             break
-    control = mean([_height(case, t) for t in case.of_kind("control")] or [1.0])
-    injected = [(_height(case, t), t) for t in case.of_kind("injection")]
-    if injected and max(_means(injected)) - control >= 0.5:
+    controls: dict[tuple[int, int], float] = defaultdict(float)
+    for tried in case.of_kind("control"):
+        place = tried.row, len(tried.answer.text.split())
+        controls[place] = max(controls[place], _height(case, tried))
+    injected = [
+        (_height(case, t) - controls[place], t)
+        for t in case.of_kind("injection")
+        if (place := (t.row, len(t.answer.text.split()))) in controls
+    ]
+    if injected and max(_means(injected)) >= 0.5:
         yield Finding(
             kind="hackable",
             severity="error",

@@ -51,7 +51,9 @@ def _wrong_key(case: Case) -> Iterator[Finding]:
         return
     moving = _moving(case)
     unread = [k for k in _answer_keys(case) if k not in moving]
-    strange = references.is_metadata_name(way.path) or references.is_prompt_name(way.path)
+    strange = (
+        references.is_metadata_name(way.path) or references.is_prompt_name(way.path) or way.key in references.RESERVED
+    )
     if not unread:
         return
     right = [t for t in case.of_kind("reference") if t.reward is not None]
