@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +19,10 @@ from rft_core.runs.checks.answers import Answer
 from rft_core.types import Grade, GradedUnit, GradeUnit, Item, Outcome
 
 GROUPS_IN_UNIT = 4
+PATIENCE_S = 10.0
+"""Beyond the time-out of a group, until its process counts as stuck."""
+MAX_STUCK = 2
+"""After so many stuck processes nothing more is asked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,14 +66,19 @@ class Bench:
     max_group: int = 10_000
     """Most answers in a group, so that a slow grader does not run out of time over one."""
     grades: int = 0
-    seconds: float = 0.0
+    stuck: int = 0
+    """How often a process that no longer answered was given up."""
     seen: list[Tried] = field(default_factory=list)
     """All grades of this bench but those of `silent` calls."""
     _pool: Pool | None = None
 
     def __enter__(self) -> Self:
-        inside = self.in_process or find_spec("rft_workers") is None
         self._numbers, self._prefix = itertools.count(), secrets.token_hex(6)
+        self._open()
+        return self
+
+    def _open(self) -> None:
+        inside = self.in_process or find_spec("rft_workers") is None
         self._pool = open_pool(
             "grader",
             self.raw,
@@ -81,7 +89,6 @@ class Bench:
             registry=self.registry,
         )
         self._pool.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
@@ -93,13 +100,7 @@ class Bench:
         units = [batches[i : i + GROUPS_IN_UNIT] for i in range(0, len(batches), GROUPS_IN_UNIT)]
         if alone:
             units = [[batch] for batch in batches]
-        start_s = time.monotonic()
-        if alone:
-            replies = [self._submit(unit).result() for unit in units]
-        else:
-            replies = [future.result() for future in [self._submit(unit) for unit in units]]
-        self.seconds += time.monotonic() - start_s
-        grades = [group for reply in replies for group in reply.grades]
+        grades = [group for part in ([[u] for u in units] if alone else [units]) for group in self._graded(part)]
         found = [
             [Tried(row=b.row, answer=a, grade=g) for a, g in zip(b.answers, group, strict=True)]
             for b, group in zip(batches, grades, strict=True)
@@ -114,6 +115,27 @@ class Bench:
     def _parts(self, batch: Batch) -> list[Batch]:
         starts = range(0, max(len(batch.answers), 1), self.max_group)
         return [replace(batch, answers=batch.answers[i : i + self.max_group]) for i in starts]
+
+    def _graded(self, units: Sequence[Sequence[Batch]]) -> list[tuple[Grade, ...]]:
+        """Grades of the groups of some units. A process that no longer answers is given up, and so are its groups:
+        code that never lets another thread run cannot be timed out from inside."""
+        if self.stuck >= MAX_STUCK:
+            return [_gave_up(batch) for unit in units for batch in unit]
+        futures = [self._submit(unit) for unit in units]
+        waiting = set(futures)
+        while waiting:
+            done, waiting = wait(waiting, self.timeout_s + PATIENCE_S, FIRST_COMPLETED)
+            if not done:
+                self.stuck += 1
+                assert self._pool is not None
+                self._pool.close()
+                self._open()
+                break
+        return [
+            group
+            for unit, future in zip(units, futures, strict=True)
+            for group in (future.result().grades if future not in waiting else map(_gave_up, unit))
+        ]
 
     def _submit(self, batches: Sequence[Batch]) -> Future[GradedUnit]:
         assert self._pool is not None
@@ -133,3 +155,8 @@ class Bench:
             timeout_s=self.timeout_s,
         )
         return self._pool.submit(unit)
+
+
+def _gave_up(batch: Batch) -> tuple[Grade, ...]:
+    message = f"the grader's process no longer answered over this group of {len(batch.answers)} answers"
+    return (Grade.timed_out(message),) * len(batch.answers)
