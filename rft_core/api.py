@@ -19,9 +19,9 @@ from rft_core.errors import ConfigError
 from rft_core.registry import PluginStatus, Registry
 from rft_core.runs import grader_check, stages
 from rft_core.runs.assembly import check_components, grader_variables, open_sources, template_variables
-from rft_core.runs.evaluate_model import evaluate_model, open_rows, read_grader, sampling_of, target_of
 from rft_core.runs.checks.report import CheckReport
 from rft_core.runs.checks.samples import read_run, read_samples
+from rft_core.runs.evaluate_model import evaluate_model, open_rows, read_grader, sampling_of, target_of
 from rft_core.runs.preflight import check_model, try_grader
 from rft_core.runs.run import Listener
 from rft_core.storage.rundir import RunDir

@@ -71,7 +71,9 @@ def _print(report: CheckReport) -> None:
         for line in _evidence(finding):
             console.print(literal(line, "dim"))
     counts = f"{len(report.errors)} errors, {len(report.warnings)} warnings"
-    console.print(literal(f"the grader looks sound ({counts})" if report.sound else f"do not train with it ({counts})", "bold"))
+    console.print(
+        literal(f"the grader looks sound ({counts})" if report.sound else f"do not train with it ({counts})", "bold")
+    )
 
 
 def _figures(report: CheckReport) -> list[str]:
@@ -81,10 +83,8 @@ def _figures(report: CheckReport) -> list[str]:
     lines = [f"  right answer   {right}"]
     mean = rewards["mean"]
     shown = [k for k in ("reference", "other", "prose", "empty", "sample") if k in mean]
-    lines.append(
-        f"  rewards        {number(rewards['lowest'])} to {number(rewards['highest'])}; mean of "
-        + ", ".join(f"{k} {number(mean[k])}" for k in shown)
-    )
+    means = f"; mean of {', '.join(f'{k} {number(mean[k])}' for k in shown)}" if shown else ""
+    lines.append(f"  rewards        {number(rewards['lowest'])} to {number(rewards['highest'])}{means}")
     latency = report.latency
     cost = "" if estimate["cost_usd"] is None else f", ${estimate['cost_usd']:.2f} in {estimate['steps']} steps"
     lines.append(
@@ -92,7 +92,9 @@ def _figures(report: CheckReport) -> list[str]:
         f"{duration(estimate['step_s'])} for the {estimate['grades_per_step']} grades of a step{cost}"
     )
     if report.spread["dead_groups"] is not None:
-        lines.append(f"  equal rewards  in about {percent(report.spread['dead_groups'])} of groups of {report.spread['group_size']}")
+        lines.append(
+            f"  equal rewards  in about {percent(report.spread['dead_groups'])} of groups of {report.spread['group_size']}"
+        )
     if report.agreement is not None:
         lines.append(
             f"  second grader  rank correlation {number(report.agreement['rank_correlation'])} over {report.agreement['answers']} answers"

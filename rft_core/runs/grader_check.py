@@ -33,8 +33,9 @@ from rft_core.runs.checks import (
 from rft_core.runs.checks.answers import Answer, is_number, number_of
 from rft_core.runs.checks.bench import Batch, Bench, Tried
 from rft_core.runs.checks.case import Case
-from rft_core.runs.checks.size import Size, measure
 from rft_core.runs.checks.report import CheckReport, Finding
+from rft_core.runs.checks.size import Size, measure
+from rft_core.stats import rank_correlation
 from rft_core.types import Item, Outcome, TokenUsage
 
 ODD_ROWS = 2
@@ -251,7 +252,7 @@ def _report(
         failures=failures,
         latency={"p50_s": _quantile(latency, 0.5), "p95_s": _quantile(latency, 0.95), "grades_per_s": case.size.per_s},
         determinism={
-            how: {"graded": len(pairs), "changed": sum(rules_numbers._change(p) > 1e-9 for p in pairs)}
+            how: {"graded": len(pairs), "changed": sum(rules_numbers.change(p) > 1e-9 for p in pairs)}
             for how, pairs in case.repeats.items()
         },
         spread=spread,
@@ -312,15 +313,19 @@ def _spread_figures(case: Case, options: Options) -> dict[str, Any]:
 def _agreement(one: Sequence[Sequence[Tried]], other: Sequence[Sequence[Tried]]) -> dict[str, Any]:
     within, pairs, turned = [], [], 0
     for first, second in zip(one, other, strict=True):
-        both = [(a.reward, b.reward) for a, b in zip(first, second, strict=True) if a.reward is not None and b.reward is not None]
+        both = [
+            (a.reward, b.reward)
+            for a, b in zip(first, second, strict=True)
+            if a.reward is not None and b.reward is not None
+        ]
         pairs += both
-        value = rules_numbers.rank_correlation([a for a, _ in both], [b for _, b in both])
+        value = rank_correlation([a for a, _ in both], [b for _, b in both])
         if value is not None:
             within.append(value)
         turned += sum((a1 - a2) * (b1 - b2) < 0 for n, (a1, b1) in enumerate(both) for a2, b2 in both[:n])
     return {
         "answers": len(pairs),
-        "rank_correlation": rules_numbers.rank_correlation([a for a, _ in pairs], [b for _, b in pairs]),
+        "rank_correlation": rank_correlation([a for a, _ in pairs], [b for _, b in pairs]),
         "within_rows": mean(within) if within else None,
         "pairs_turned": turned,
     }

@@ -16,8 +16,8 @@ from typing import Any
 from rft_core.runs.checks.bench import Tried
 from rft_core.runs.checks.clues import Clues
 from rft_core.runs.checks.discover import Found
-from rft_core.runs.checks.size import Size
 from rft_core.runs.checks.report import MAX_EVIDENCE, Evidence, shown
+from rft_core.runs.checks.size import Size
 from rft_core.types import Item
 
 EQUAL = 0.05

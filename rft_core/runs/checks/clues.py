@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rft_core.errors import ConfigError
-from rft_core.template import compile_template, variables
+from rft_core.template import compile_variable, variables
 
 PATTERN_FUNCTIONS = {"compile", "search", "match", "fullmatch", "findall", "finditer", "split", "sub"}
 SAMPLE_KEYS = {"output_text", "output_json", "output_tools", "choices", "message", "messages", "content", "role", "score", "metrics", "sub_rewards", "details", "finish_reason"}  # fmt: skip
@@ -35,6 +35,8 @@ class Clues:
     """A field of the completion's JSON and the template of the row that it is compared with."""
     templates: list[str] = field(default_factory=list)
     """Templates of the row alone: what an answer is compared with."""
+    schemas: list[Mapping[str, Any]] = field(default_factory=list)
+    """JSON Schemas that an answer must fit."""
     runs_code: bool = False
     """The code can run other code, so an answer may be a program."""
     source: str = ""
@@ -46,6 +48,12 @@ def gather(raw: Mapping[str, Any], sources: list[str]) -> Clues:
     clues = Clues()
     for node in _mappings(raw):
         _read_templates(clues, [v for v in node.values() if isinstance(v, str)])
+        if isinstance(node.get("pattern"), str):
+            clues.patterns.append(node["pattern"])
+        if isinstance(node.get("tags"), list):
+            clues.texts += [f"<{tag}>" for tag in node["tags"]]
+        if isinstance(node.get("schema"), Mapping):
+            clues.schemas.append(node["schema"])
     inline = [v for node in _mappings(raw) for v in node.values() if isinstance(v, str) and "\n" in v and "def " in v]
     for source in [*sources, *inline]:
         _read_code(clues, source)
@@ -72,8 +80,7 @@ def _read_templates(clues: Clues, texts: list[str]) -> None:
             continue
         for name in names:
             if name.startswith("sample.output_json."):
-                steps = [v for v in compile_template("{{" + name + "}}").parts if not isinstance(v, str)][0].steps
-                fields.append(tuple(str(s) for s in steps[2:]))
+                fields.append(tuple(str(s) for s in compile_variable(name).steps[2:]))
         if names and all(name.startswith("item.") for name in names):
             rows.append(text)
     clues.json_fields += fields
@@ -100,9 +107,9 @@ def _read_code(clues: Clues, source: str) -> None:
             if first is not None and name in ("get", "pop"):
                 clues.keys.append(first)
             clues.runs_code |= not is_re and name in RUNNERS
-        elif isinstance(node, ast.Subscript) and (key := _text(node.slice)) is not None:
-            clues.keys.append(key)
-        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In) and (key := _text(node.left)):
+        elif (isinstance(node, ast.Subscript) and (key := _text(node.slice)) is not None) or (
+            isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In) and (key := _text(node.left))
+        ):
             clues.keys.append(key)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]

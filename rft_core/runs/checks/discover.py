@@ -143,7 +143,10 @@ def _pick(found: Found, listed: Sequence[Way], scored: list[tuple[tuple[float, f
         (score, n)
         for score, n in usable
         if least > 0
-        and ((score[0] >= least and score[2] >= LEAST_SHARE) or (score[0] >= least / 5 and score[2] == 1 and len(found.tried) > 4))
+        and (
+            (score[0] >= least and score[2] >= LEAST_SHARE)
+            or (score[0] >= least / 5 and score[2] == 1 and len(found.tried) > 4)
+        )
     ]
     named = [(score, n) for score, n in good if listed[n].named]
     good = named or good

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rft_core.rows import prompt_text
 from rft_core.runs.checks.clues import Clues
 from rft_core.runs.checks.references import as_text
 from rft_core.runs.checks.regex_text import makers
+from rft_core.runs.checks.schema_text import instance
 from rft_core.types import Json, Row
 
 REASONING = "The task is clear, so I go through it step by step."
 _TAG = re.compile(r"<(/?)([A-Za-z][\w-]*)>")
-_MARKER = re.compile(r"((?:final |correct |short )?(?:answer|result|solution|diagnosis|label|verdict)\s*:)", re.IGNORECASE)
+_MARKER = re.compile(
+    r"((?:final |correct |short )?(?:answer|result|solution|diagnosis|label|verdict)\s*:)", re.IGNORECASE
+)
 _JSON_KEY = re.compile(r"[\"'`](\w+)[\"'`]\s*:")
 _CLOSING = {"{": "}", "(": ")", "[": "]", "<": ">", '"': '"', "*": "*", "`": "`", "$": "$"}
 
@@ -46,6 +50,8 @@ def _all(clues: Clues, prompt: str) -> Iterator[Format]:
     yield PLAIN
     for steps in clues.json_fields:
         yield json_form(steps)
+    for schema in clues.schemas:
+        yield _by_schema(schema)
     code = [Format(name=f"matching {p}", write=_on_text(make)) for p in clues.patterns for make in makers(p)]
     yield from code[:12]
     yield from _tagged(clues.texts)
@@ -78,6 +84,12 @@ def _usual() -> Iterator[Format]:
     yield json_form(("result",))
     yield Format(name="JSON", write=lambda v: json.dumps(v, ensure_ascii=False))
     yield Format(name="JSON list", write=lambda v: json.dumps([v], ensure_ascii=False))
+
+
+def _by_schema(schema: Mapping[str, Any]) -> Format:
+    return Format(
+        name="JSON by its schema", write=lambda value: json.dumps(instance(schema, value), ensure_ascii=False)
+    )
 
 
 def json_form(steps: tuple[str, ...]) -> Format:
@@ -146,7 +158,11 @@ def _markers(texts: Sequence[str]) -> Iterator[Format]:
         if _TAG.search(text) or text.isalnum() or not text.strip() or re.fullmatch(r"[\s,.;\-\\|/]+", text):
             continue
         closing = _CLOSING.get(text[-1], "") if text[-1] in "{([<`*" else ""
-        yield _between(text, closing * (2 if text.endswith(text[-1] * 2) else 1)) if closing else _after(f"{text.rstrip()} ")
+        yield (
+            _between(text, closing * (2 if text.endswith(text[-1] * 2) else 1))
+            if closing
+            else _after(f"{text.rstrip()} ")
+        )
     words = [t for t in dict.fromkeys(texts) if re.fullmatch(r"[A-Za-z][A-Za-z ]{2,20}", t)]
     for word in words[:6]:
         yield _after(f"{word} ")

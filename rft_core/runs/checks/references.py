@@ -16,16 +16,98 @@ MAX_PATHS = 14
 _WORDS = re.compile(r"[a-z]+|\d+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 ANSWER_WORDS = frozenset(
-    "answer answers reference references target targets label labels gold golden truth expected solution solutions "
-    "correct completion response groundtruth ideal result".split()
+    [
+        "answer",
+        "answers",
+        "reference",
+        "references",
+        "target",
+        "targets",
+        "label",
+        "labels",
+        "gold",
+        "golden",
+        "truth",
+        "expected",
+        "solution",
+        "solutions",
+        "correct",
+        "completion",
+        "response",
+        "groundtruth",
+        "ideal",
+        "result",
+    ]
 )
-PROMPT_WORDS = frozenset("question prompt query input context passage instruction instructions problem".split())
+PROMPT_WORDS = frozenset(
+    ["question", "prompt", "query", "input", "context", "passage", "instruction", "instructions", "problem"]
+)
 METADATA_WORDS = frozenset(
-    "id ids uid uuid guid index idx source sources split url link pmid doi isbn date year time timestamp created author "
-    "authors version difficulty level topic category subject tag tags weight lang language file filename path "
-    "dataset domain license hash row line number num seed case".split()
+    [
+        "id",
+        "ids",
+        "uid",
+        "uuid",
+        "guid",
+        "index",
+        "idx",
+        "source",
+        "sources",
+        "split",
+        "url",
+        "link",
+        "pmid",
+        "doi",
+        "isbn",
+        "date",
+        "year",
+        "time",
+        "timestamp",
+        "created",
+        "author",
+        "authors",
+        "version",
+        "difficulty",
+        "level",
+        "topic",
+        "category",
+        "subject",
+        "tag",
+        "tags",
+        "weight",
+        "lang",
+        "language",
+        "file",
+        "filename",
+        "path",
+        "dataset",
+        "domain",
+        "license",
+        "hash",
+        "row",
+        "line",
+        "number",
+        "num",
+        "seed",
+        "case",
+    ]
 )
-NEGATIVE_WORDS = frozenset("forbidden avoid banned exclude excluded not never disallowed blocked wrong bad taboo".split())
+NEGATIVE_WORDS = frozenset(
+    [
+        "forbidden",
+        "avoid",
+        "banned",
+        "exclude",
+        "excluded",
+        "not",
+        "never",
+        "disallowed",
+        "blocked",
+        "wrong",
+        "bad",
+        "taboo",
+    ]
+)
 
 
 def words_of(path: str) -> list[str]:
@@ -152,7 +234,9 @@ def from_prompt() -> list[Callable[[Row], Json]]:
 
     def quoted(change: Callable[[str], str]) -> Callable[[Row], Json]:
         def value(row: Row) -> Json:
-            found = re.findall(r"[\"'“‘`]([^\"'”’`]+)[\"'”’`]", prompt_text(row)) or prompt_text(row).rpartition(":")[2:]
+            found = (
+                re.findall(r"[\"'“‘`]([^\"'”’`]+)[\"'”’`]", prompt_text(row)) or prompt_text(row).rpartition(":")[2:]
+            )
             return change(found[-1].strip()) or None
 
         return value

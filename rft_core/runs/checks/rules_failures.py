@@ -49,7 +49,11 @@ def _failed_rows(case: Case, ordinary: Sequence[Tried]) -> Iterator[Finding]:
     by_row: dict[int, list[Tried]] = defaultdict(list)
     for tried in ordinary:
         by_row[tried.row].append(tried)
-    dead = [row for row, tried in by_row.items() if len(tried) > 2 and all(t.failed for t in tried)]
+    dead = [
+        row
+        for row, tried in by_row.items()
+        if len(tried) > 2 and all(t.failed and t.grade.outcome != Outcome.TIMED_OUT for t in tried)
+    ]
     if dead:
         lost = [by_row[row][0] for row in dead]
         yield Finding(
@@ -63,18 +67,14 @@ def _failed_rows(case: Case, ordinary: Sequence[Tried]) -> Iterator[Finding]:
 
 def _failed_answers(case: Case, ordinary: Sequence[Tried], failed: Sequence[Tried]) -> Iterator[Finding]:
     by_kind: dict[str, list[Tried]] = defaultdict(list)
-    for tried in [*ordinary, *case.odd]:
-        if tried.grade.outcome != Outcome.TIMED_OUT:
-            by_kind[tried.answer.kind].append(tried)
-    bad = {
-        kind: [t for t in tried if t.failed]
-        for kind, tried in by_kind.items()
-        if kind not in ODD and sum(t.failed for t in tried) >= 0.5 * len(tried)
-    }
+    for one in ordinary:
+        if one.grade.outcome != Outcome.TIMED_OUT:
+            by_kind[one.answer.kind].append(one)
+    bad = [t for some in by_kind.values() if sum(o.failed for o in some) >= 0.5 * len(some) for t in some if t.failed]
     most = MOST_FAILED_PAID if case.paid else MOST_FAILED
     broken = [t for t in failed if t.grade.outcome != Outcome.TIMED_OUT]
     if broken and (len(broken) > most * len(ordinary) or (bad and not case.paid)):
-        tried = [t for some in bad.values() for t in some] or broken
+        tried = bad or broken
         yield Finding(
             kind="fails",
             severity="error",
@@ -122,7 +122,7 @@ def nothing(case: Case) -> Iterator[Finding]:
             message=f"the grader had no opinion on {len(silent)} of {len(tried)} answers; they teach nothing",
             evidence=case.evidence(silent),
         )
-    if not rewards:
+    if not rewards or len(rewards) < 0.5 * len(case.seen):
         return
     if max(rewards) - min(rewards) <= TINY:
         yield _constant(case, tried, rewards[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from statistics import mean
 
 from rft_core.runs.checks.bench import Tried
@@ -92,7 +93,11 @@ def _substring(case: Case) -> Iterator[Finding]:
         kind="substring",
         severity="error" if len(short) >= 0.3 * len(full) else "warning",
         message=f"in {len(full)} of {len(found)} rows the reference counts inside another word or number"
-        + (f"; {len(short)} references have at most {SHORT} characters, which wrong answers hold by chance" if short else ""),
+        + (
+            f"; {len(short)} references have at most {SHORT} characters, which wrong answers hold by chance"
+            if short
+            else ""
+        ),
         evidence=case.evidence(short or full),
     )
 
@@ -126,7 +131,11 @@ def _repetition(case: Case) -> Iterator[Finding]:
     rows = {}
     for tried in case.of_kind("repeated_reference"):
         right = case.right(tried.row)
-        once = [t.reward for t in case.groups[tried.row] if t.answer.kind in ("explained", "trailing") and t.reward is not None]
+        once = [
+            t.reward
+            for t in case.groups[tried.row]
+            if t.answer.kind in ("explained", "trailing") and t.reward is not None
+        ]
         if tried.reward is not None and right is not None:
             rows[tried.row] = (tried, tried.reward - max([right, *once]))
     better = [tried for tried, gain in rows.values() if gain > EQUAL * case.span]
@@ -188,7 +197,7 @@ def _without_reference(case: Case) -> Iterator[Finding]:
             kind="repetition",
             severity="error",
             message="one word again and again scores far better than different words of the same length",
-            evidence=case.evidence([t for t in case.of_kind("repeated")]),
+            evidence=case.evidence(list(case.of_kind("repeated"))),
         )
 
 
@@ -215,11 +224,11 @@ def _rungs(case: Case) -> list[tuple[float, float, float]]:
             _, words, what = tried.answer.note.split()
             steps[int(words)][what].append(tried.reward)
     found = []
-    for words in sorted(steps):
-        there = steps[words]
-        if {"words", "repeated", "letters"} <= set(there):
-            found.append(tuple(mean(there[w]) / case.span for w in ("words", "repeated", "letters")))
-    return found  # type: ignore[return-value]  # three each
+    for length in sorted(steps):
+        there = {what: mean(rewards) / case.span for what, rewards in steps[length].items()}
+        if len(there) == 3:
+            found.append((there["words"], there["repeated"], there["letters"]))
+    return found
 
 
 def _length(case: Case) -> Iterator[Finding]:
@@ -232,7 +241,7 @@ def _length(case: Case) -> Iterator[Finding]:
     gain = max(levels) - min(levels)
     if not alike or gain < 0.3:
         return
-    rising = all(b >= a - EQUAL for a, b in zip(levels, levels[1:], strict=False))
+    rising = all(b >= a - EQUAL for a, b in pairwise(levels))
     ladder = [t for t in case.of_kind("prose") if t.answer.note.endswith("words")]
     if case.found.way is not None:
         if rising and gain >= 0.3:

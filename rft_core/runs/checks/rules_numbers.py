@@ -11,6 +11,7 @@ import numpy as np
 from rft_core.runs.checks.bench import Tried
 from rft_core.runs.checks.case import Case
 from rft_core.runs.checks.report import Finding
+from rft_core.stats import rank_correlation
 
 SAME = 1e-9
 FAR = 10.0
@@ -29,7 +30,7 @@ HOW = {
 
 def repeatability(case: Case) -> Iterator[Finding]:
     """The same answer again, in another order, alone, and in a new process."""
-    changed = {how: [p for p in pairs if _change(p) > SAME] for how, pairs in case.repeats.items()}
+    changed = {how: [p for p in pairs if change(p) > SAME] for how, pairs in case.repeats.items()}
     if case.paid:
         yield from _noise(case)
         return
@@ -57,10 +58,14 @@ def repeatability(case: Case) -> Iterator[Finding]:
 
 def _both(case: Case, pairs: Sequence[tuple[Tried, Tried]], how: str) -> Any:
     first, second = pairs[0]
-    return (*case.evidence([first]), *case.evidence([second], note=HOW[how]), *case.evidence([p[1] for p in pairs[1:2]]))
+    return (
+        *case.evidence([first]),
+        *case.evidence([second], note=HOW[how]),
+        *case.evidence([p[1] for p in pairs[1:2]]),
+    )
 
 
-def _change(pair: tuple[Tried, Tried]) -> float:
+def change(pair: tuple[Tried, Tried]) -> float:
     one, other = pair[0].reward, pair[1].reward
     if one is None or other is None:
         return 0.0 if pair[0].grade.outcome == pair[1].grade.outcome else float("inf")
@@ -68,10 +73,15 @@ def _change(pair: tuple[Tried, Tried]) -> float:
 
 
 def _noise(case: Case) -> Iterator[Finding]:
-    pairs = [p for how in ("again", "new_process") for p in case.repeats.get(how, ()) if p[0].reward is not None and p[1].reward is not None]
+    pairs = [
+        p
+        for how in ("again", "new_process")
+        for p in case.repeats.get(how, ())
+        if p[0].reward is not None and p[1].reward is not None
+    ]
     if len(pairs) < 4 or case.span <= 0:
         return
-    noise = mean(_change(p) for p in pairs) / case.span
+    noise = mean(change(p) for p in pairs) / case.span
     agreement = rank_correlation([p[0].reward or 0.0 for p in pairs], [p[1].reward or 0.0 for p in pairs])
     if noise >= 0.15:
         random = agreement is not None and agreement < 0.3 and noise >= 0.2
@@ -79,7 +89,7 @@ def _noise(case: Case) -> Iterator[Finding]:
             kind="noisy",
             severity="error" if random else "warning",
             message=f"the same answer graded twice differs by {noise:.0%} of the span of rewards on average",
-            evidence=_both(case, sorted(pairs, key=_change, reverse=True), "again"),
+            evidence=_both(case, sorted(pairs, key=change, reverse=True), "again"),
         )
 
 
@@ -143,21 +153,3 @@ def agreement(figures: Mapping[str, Any] | None) -> Iterator[Finding]:
             severity="warning",
             message=f"the rank correlation with the second grader is {figures['rank_correlation']:.2f} over {figures['answers']} answers",
         )
-
-
-def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Spearman's: the correlation of the ranks, ties sharing their mean rank. None if one does not vary."""
-    if len(one) < 3:
-        return None
-    a, b = _ranks(one), _ranks(other)
-    if a.std() == 0 or b.std() == 0:
-        return None
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def _ranks(values: Sequence[float]) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
-    _, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    means: np.ndarray = (ends - (counts - 1) / 2)[inverse]
-    return means

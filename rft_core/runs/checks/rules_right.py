@@ -175,7 +175,11 @@ def _wrong_accepted(case: Case) -> Iterator[Finding]:
             message=f"answers of other rows get {mean(contrast):.0%} of what the right answer gets over the worst",
             evidence=case.evidence(others),
         )
-    for kind, how in (("number_off", "half as large again"), ("number_near", "larger by a fifth"), ("digit_changed", "with another first digit")):
+    for kind, how in (
+        ("number_off", "half as large again"),
+        ("number_near", "larger by a fifth"),
+        ("digit_changed", "with another first digit"),
+    ):
         near = case.worths(kind)
         full = [t for t, worth in near if worth >= 1 - EQUAL]
         if near and len(full) >= 0.5 * len(near):
@@ -186,7 +190,10 @@ def _wrong_accepted(case: Case) -> Iterator[Finding]:
                 evidence=case.evidence(full),
             )
             return
-    for kind, what in (("negated", "the number with the other sign"), ("word_dropped", "the answer without one of its words")):
+    for kind, what in (
+        ("negated", "the number with the other sign"),
+        ("word_dropped", "the answer without one of its words"),
+    ):
         near = case.worths(kind)
         full = [t for t, worth in near if worth >= 1 - EQUAL]
         if near and len(full) >= 0.5 * len(near):
