@@ -1,0 +1,310 @@
+"""`rft-engine check-grader`: planted bad graders are caught for what they are, sound ones pass."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graders.judges import behave
+from judge_server import JudgeServer
+
+import rft_core.api as rft
+from rft_core.errors import ConfigError, RunDirError
+from rft_core.grader_run import group_of
+from rft_core.runs.checks.regex_text import makers
+from rft_core.runs.checks.report import FINDINGS, CheckReport
+from rft_core.runs.checks.rules_numbers import dead_groups
+from rft_core.runs.checks.schema_text import instance
+from rft_core.runs.evaluate_model import read_grader
+from rft_core.storage import store
+from rft_core.storage.rundir import RunDir
+from rft_core.types import Grade, GradedGroup
+from rft_test_plugin.harness import engine
+
+FOLDER = Path(__file__).parents[1] / "graders"
+CAUGHT = {
+    "accepts_empty": "hackable",
+    "accepts_idk": "hackable",
+    "accepts_nan": "hackable",
+    "believes_sample": "hackable",
+    "constant": "constant",
+    "crashes_on_prose": "fails",
+    "crashes_on_rows": "fails_on_rows",
+    "first_letter": "wrong_accepted",
+    "forgets_repeats": "not_deterministic",
+    "ignores_item": "ignores_item",
+    "inverted": "inverted",
+    "judge_obeys": "hackable",
+    "keeps_state": "not_deterministic",
+    "length_hack": "length",
+    "letters_in_common": "hackable",
+    "lists_options": "listing",
+    "matches_everything": "ignores_item",
+    "nan": "fails",
+    "order_dependent": "not_deterministic",
+    "random_noise": "not_deterministic",
+    "reads_prompt": "ignores_answer",
+    "rewards_repetition": "repetition",
+    "runs_the_answer": "runs_answer",
+    "short_substring": "substring",
+    "slow": "slow",
+    "unbounded": "out_of_range",
+    "wide_tolerance": "wrong_accepted",
+    "wrong_key": "wrong_key",
+}
+"""What each planted grader must be caught for, among other things."""
+EQ = {
+    "type": "string_check",
+    "name": "exact",
+    "input": "{{sample.output_text}}",
+    "reference": "{{item.answer}}",
+    "operation": "eq",
+}
+CAPITALS = FOLDER / "sound" / "exact.jsonl"
+
+
+def names(kind: str) -> list[str]:
+    return sorted(path.stem for path in (FOLDER / kind).glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[str]:
+    with JudgeServer(behave) as server:
+        yield f"{server.url}/v1"
+
+
+def check(kind: str, name: str, judge: str) -> CheckReport:
+    file = FOLDER / kind / f"{name}.json"
+    values = read_grader(file)
+    if "base_url" in values:
+        values["base_url"] = judge
+    if "path" in values:
+        values["path"] = str(file.with_name(values["path"].partition(":")[0])) + ":grade"
+    budget_s = 4.0 if name == "slow" else 30.0
+    return rft.check_grader(values, file.with_suffix(".jsonl"), budget_s=budget_s, in_process=True)
+
+
+@pytest.fixture(scope="module")
+def reports(judge: str) -> dict[tuple[str, str], CheckReport]:
+    return {(kind, name): check(kind, name, judge) for kind in ("bad", "sound") for name in names(kind)}
+
+
+def test_at_least_nineteen_of_twenty_bad_graders_are_caught(reports: dict[tuple[str, str], CheckReport]) -> None:
+    """The promise, on the planted set."""
+    bad = {name: report for (kind, name), report in reports.items() if kind == "bad"}
+    missed = [name for name, report in bad.items() if report.sound]
+    assert len(bad) >= 20
+    assert len(missed) <= len(bad) / 20, missed
+
+
+def test_at_most_one_of_twenty_sound_graders_is_flagged(reports: dict[tuple[str, str], CheckReport]) -> None:
+    """The promise, on the sound set."""
+    sound = {name: report for (kind, name), report in reports.items() if kind == "sound"}
+    flagged = {name: [f.message for f in report.errors] for name, report in sound.items() if not report.sound}
+    assert len(sound) >= 20
+    assert len(flagged) <= len(sound) / 20, flagged
+
+
+def test_each_bad_grader_is_caught_for_what_it_is(reports: dict[tuple[str, str], CheckReport]) -> None:
+    """Not merely flagged: the finding that names the fault is there, as an error."""
+    assert set(CAUGHT) == set(names("bad"))
+    other = {}
+    for name, kind in CAUGHT.items():
+        found = [f.kind for f in reports["bad", name].errors]
+        if kind not in found:
+            other[name] = (kind, found)
+    assert not other
+
+
+def test_findings_are_known_and_shown(reports: dict[tuple[str, str], CheckReport]) -> None:
+    """Every finding is of a listed kind, and has evidence unless it is about time; the report is plain JSON."""
+    for report in reports.values():
+        for finding in report.findings:
+            assert finding.kind in FINDINGS
+            assert finding.evidence or finding.kind in ("slow", "disagrees"), finding
+        json.dumps(report.to_json(), allow_nan=False)
+
+
+def test_keys_about_the_row_are_no_references(reports: dict[tuple[str, str], CheckReport]) -> None:
+    """The grader says which key it reads; ids, sources and other metadata are not taken for it."""
+    read = {name: reports["sound", name].reads for name in ("exact", "ranked_list", "dates", "set_overlap", "tolerance")}
+    paths = {name: str(values["path"]).partition(" ")[0] for name, values in read.items()}
+    assert paths == {
+        "exact": "answer",
+        "ranked_list": "gene",
+        "dates": "target.date",
+        "set_overlap": "gold.symptoms",
+        "tolerance": "speed",
+    }
+    assert set(read["exact"]["moves"]) == {"messages", "case_id", "answer"}
+    assert read["exact"]["moves"]["case_id"] == 0
+
+
+def test_the_form_of_an_answer_is_found(reports: dict[tuple[str, str], CheckReport]) -> None:
+    """Marks, boxes, tags and fields of JSON are read from templates and code."""
+    assert "####" in reports["sound", "after_marks"].reads["format"]
+    assert "boxed" in reports["sound", "boxed"].reads["format"]
+    assert "<answer>" in reports["sound", "tags_and_form"].reads["format"]
+    assert "JSON" in reports["sound", "json_templates"].reads["format"]
+
+
+def test_the_command_exits_with_1_on_a_bad_grader(tmp_path: Path) -> None:
+    """Through a worker process: 0 and a short text for a sound grader, 1 and all evidence as JSON for a bad one."""
+    good = engine("check-grader", FOLDER / "sound" / "exact.json", "--data", CAPITALS, "--rows", "6")
+    assert good.code == 0, good.output + good.errors
+    assert "the grader looks sound" in good.output
+    assert len(good.output.splitlines()) < 15
+    bad = engine("check-grader", FOLDER / "bad" / "inverted.json", "--data", CAPITALS, "--rows", "6", "--json")
+    assert bad.code == 1, bad.output + bad.errors
+    told = json.loads(bad.output)
+    assert told["sound"] is False
+    inverted = next(f for f in told["findings"] if f["kind"] == "inverted")
+    assert inverted["severity"] == "error"
+    assert {"row", "answer", "text", "reward", "note"} == set(inverted["evidence"][0])
+
+
+def test_an_answer_that_ends_the_grader_is_found() -> None:
+    """In a worker process even `os._exit` is survived, and told."""
+    file = FOLDER / "bad" / "runs_the_answer.json"
+    done = engine("check-grader", file, "--data", file.with_suffix(".jsonl"), "--rows", "4", "--json")
+    assert done.code == 1, done.output + done.errors
+    kinds = {f["kind"] for f in json.loads(done.output)["findings"] if f["severity"] == "error"}
+    assert {"fails_on_odd_answers", "runs_answer"} <= kinds
+
+
+def test_a_grader_that_never_lets_go_is_given_up(tmp_path: Path) -> None:
+    """A pattern that backtracks for ever holds its process; the check ends all the same, and says `hangs`."""
+    code = 'import re\n\n\ndef grade(sample, item):\n    return float(bool(re.match(r"^(\\w+\\s?)*$", sample["output_text"])))\n'
+    (tmp_path / "grader.py").write_text(code)
+    (tmp_path / "grader.json").write_text('{"type": "python_file", "path": "grader.py:grade"}')
+    done = engine(
+        "check-grader", tmp_path / "grader.json", "--data", CAPITALS, "--rows", "2", "--timeout", "1", "--json"
+    )
+    assert done.code == 1, done.output + done.errors
+    assert "hangs" in {f["kind"] for f in json.loads(done.output)["findings"]}
+
+
+def test_rows_without_any_data_are_asked_for(tmp_path: Path) -> None:
+    """No data and no run: a sentence, and the exit code of wrong options."""
+    file = tmp_path / "grader.json"
+    file.write_text(json.dumps(EQ))
+    done = engine("check-grader", file)
+    assert done.code == 2
+    assert "--data" in done.errors
+
+
+def test_samples_give_the_share_of_dead_groups(tmp_path: Path) -> None:
+    """Completions by key or by position: the base reward, and how many groups of eight would have equal rewards."""
+    samples = tmp_path / "samples.jsonl"
+    lines = [
+        {"item": "exact.jsonl:1", "completions": ["Paris", "Lyon", "Nice", "Paris"]},
+        {"item": 1, "completions": ["Milan", "Milan"]},
+        {"item_key": "exact.jsonl:3", "text": "Oslo"},
+        {"item_key": "exact.jsonl:3", "text": "Oslo"},
+    ]
+    samples.write_text("\n".join(map(json.dumps, lines)))
+    report = rft.check_grader(EQ, CAPITALS, samples=samples, in_process=True, rows=6)
+    assert report.spread["base_reward"] == pytest.approx(4 / 8)
+    assert report.spread["dead_groups"] == pytest.approx((2 * 0.5**8 + 1 + 1) / 3)
+    assert report.rewards["mean"]["sample"] == pytest.approx(4 / 8)
+
+
+def test_wrong_samples_are_refused(tmp_path: Path) -> None:
+    """Lines without a row or of other data say what a line looks like."""
+    file = tmp_path / "samples.jsonl"
+    for line, said in (({"completions": ["a"]}, "without a row"), ({"item": "other:1", "text": "a"}, "names a row")):
+        file.write_text(json.dumps(line))
+        with pytest.raises(ConfigError, match=said):
+            rft.check_grader(EQ, CAPITALS, samples=file, in_process=True)
+
+
+def test_a_run_brings_rows_and_completions(tmp_path: Path) -> None:
+    """`run_dir` alone is enough: what the run stored is graded again."""
+    run_dir = RunDir.create(tmp_path / "run", {"run_id": "x"})
+    run_dir.unlock()
+    rows = [json.loads(line) for line in CAPITALS.read_text().splitlines()]
+    groups = []
+    for n, row in enumerate(rows):
+        group = group_of([row["answer"], "Atlantis"], row, key=f"train.jsonl:{n + 1}", ordinal=n)
+        groups.append(GradedGroup(group=group, grades=(Grade.score(1.0), Grade.score(0.0))))
+    store.write(run_dir.rollout_file("train", 1), store.to_table(1, groups))
+    report = rft.check_grader(EQ, run_dir=tmp_path / "run", in_process=True)
+    assert report.sound
+    assert report.rows == len(rows)
+    assert report.spread["base_reward"] == pytest.approx(0.5)
+    assert report.spread["dead_groups"] == pytest.approx(2 * 0.5**8)
+    with pytest.raises(RunDirError):
+        rft.check_grader(EQ, run_dir=tmp_path, in_process=True)
+
+
+def test_a_second_grader_that_turns_the_order_is_told() -> None:
+    """Rank correlation 1 with itself; with its opposite −1, and a warning."""
+    same = rft.check_grader(EQ, CAPITALS, second=EQ, in_process=True, rows=4)
+    assert same.agreement is not None
+    assert same.agreement["rank_correlation"] == pytest.approx(1.0)
+    assert same.agreement["pairs_turned"] == 0
+    turned = rft.check_grader(EQ, CAPITALS, second={**EQ, "operation": "ne"}, in_process=True, rows=4)
+    assert turned.agreement is not None
+    assert turned.agreement["rank_correlation"] == pytest.approx(-1.0)
+    assert "disagrees" in {f.kind for f in turned.warnings}
+    assert turned.sound
+
+
+def test_the_estimate_counts_tokens_and_money(judge: str) -> None:
+    """From the usage and the prices of the calls that were made: per step, and for the run."""
+    file = FOLDER / "sound" / "judge_careful.json"
+    values = {**read_grader(file), "base_url": judge, "prices": {"prompt": 1.0, "completion": 2.0, "cached": 0.5}}
+    report = rft.check_grader(
+        values, file.with_suffix(".jsonl"), in_process=True, prompts_per_step=10, group_size=4, steps=50
+    )
+    per_call = (40 * 1.0 + 60 * 0.5 + 20 * 2.0) / 1e6
+    assert report.estimate["grades_per_step"] == 40
+    assert report.estimate["tokens_per_step"] == pytest.approx(40 * 120)
+    assert report.estimate["cost_usd_per_step"] == pytest.approx(40 * per_call)
+    assert report.estimate["cost_usd"] == pytest.approx(50 * 40 * per_call)
+    assert report.answers <= 450
+
+
+def test_dead_groups_follow_the_formula() -> None:
+    """Σ qⁿ over the shares of equal rewards; rows with one answer say nothing."""
+    assert dead_groups([[1, 0, 0, 0]], 2) == pytest.approx(0.25**2 + 0.75**2)
+    assert dead_groups([[1, 1], [0.5]], 8) == 1.0
+    assert dead_groups([[1]], 8) is None
+
+
+PATTERNS = [
+    r"####\s*(-?[\d,]+)\s*$",
+    r"<think>.+?</think>\s*<answer>(.*?)</answer>",
+    r"(?i)final answer:\s*\**(.+)",
+    r"^\s*(?:Answer|Result)\s*[:=]\s*(?P<answer>[^\n]+)$",
+    r"\\boxed\{([^{}]*)\}",
+    r"\[\[(\d+)\]\]",
+]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_texts_are_made_that_a_pattern_matches(pattern: str) -> None:
+    """The value comes back as a group of the match."""
+    assert any((m := re.search(pattern, make("42"))) and "42" in m.groups() for make in makers(pattern))
+
+
+def test_a_broken_pattern_makes_nothing() -> None:
+    """Not every string of a grader's code is a pattern."""
+    assert makers("(") == []
+    assert makers("no place") == []
+
+
+def test_an_instance_fits_its_schema() -> None:
+    """Types, bounds, lists, choices; the value stands where a text may."""
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "age": {"type": "integer", "minimum": 18},
+            "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 2},
+        },
+    }
+    assert instance(schema, "Ada") == {"name": "Ada", "age": 19, "tags": ["a", "a"]}
+    assert instance({"enum": ["yes", "no"]}, "no") == "no"
