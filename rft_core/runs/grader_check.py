@@ -118,7 +118,8 @@ class _Check:
             seen, grades = list(bench.seen), bench.grades
         with self.bench() as fresh:
             most = size.repeat_rows
-            batch = [replace(b, answers=_first(b.answers, self.paid or not size.swap)) for b in batches[:most]]
+            # In reverse, so that what is kept between calls starts from other answers.
+            batch = [replace(b, answers=_first(b.answers, self.paid or not size.swap)[::-1]) for b in batches[:most]]
             repeats["new_process"] = _pairs(groups[:most], fresh.grade(batch))
             grades += fresh.grades
         case = Case(

@@ -70,7 +70,7 @@ EVERYTHING = (
     "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,;:-+*/()",
     "A B C D E",
     "yes no true false",
-    " ".join(map(str, range(21))),
+    " ".join(map(str, range(101))),
 )
 ENDING_CODE = ("__import__('os')._exit(0)", "import os\nos._exit(0)")
 """End the process of a grader that runs them."""

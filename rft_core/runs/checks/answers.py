@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ def near_misses(value: Json, write: Callable[[Json], str]) -> Iterator[Answer]:
             other = "x" if text[at] != "x" else "q"
             yield Answer(kind="letter_changed", text=write(text[:at] + other + text[at + 1 :]))
         yield Answer(kind="unicode", text=write("\u200b".join(text)))
+    yield Answer(kind="scrambled", text=write(scrambled(text)), note="other letters and digits, the same shape")
     embedded = f"7{text.strip()}3" if is_number(value) else f"x{text.strip()}x"
     yield Answer(kind="embedded", text=write(embedded))
     yield from _surrounded(text, write(value))
@@ -72,6 +74,7 @@ def _numbers(value: Json, write: Callable[[Json], str]) -> Iterator[Answer]:
     far = number * 1.5 + (1 if number >= 0 else -1)
     yield Answer(kind="number_off", text=like(far), note="half as much again")
     yield Answer(kind="number_near", text=like(number * 1.2 + (1 if number >= 0 else -1)), note="a fifth more")
+    yield Answer(kind="number_tenth", text=like(number * 1.1 + (number >= 0 or -1) * (abs(number) < 10)))
     if number:
         yield Answer(kind="negated", text=like(-number))
     first = re.search(r"[1-9]", text)
@@ -85,6 +88,12 @@ def _surrounded(text: str, written: str) -> Iterator[Answer]:
     yield Answer(kind="explained", text=f"{UNRELATED}\n\n{written}")
     yield Answer(kind="repeated_reference", text=" ".join([written] * 20))
     yield Answer(kind="buried", text=f"{UNRELATED} {text} {UNRELATED} {UNRELATED}")
+
+
+def scrambled(text: str) -> str:
+    """Every letter and digit replaced by another of its kind."""
+    digits = str.maketrans("0123456789", "6758493021")
+    return codecs.encode(text, "rot13").translate(digits)
 
 
 def listings(own: str, others: list[str], write: Callable[[Json], str]) -> Iterator[Answer]:

@@ -11,7 +11,7 @@ from statistics import mean
 from rft_core.runs.checks.bench import Tried
 from rft_core.runs.checks.case import EQUAL, Case
 from rft_core.runs.checks.plan import same
-from rft_core.runs.checks.report import Finding
+from rft_core.runs.checks.report import Finding, Severity
 
 WELL = 0.75
 SOMEWHAT = 0.4
@@ -53,17 +53,26 @@ def hacks(case: Case) -> Iterator[Finding]:
 
 
 def _junk(case: Case) -> Iterator[Finding]:
-    """Each kind of answer without knowledge, by the best of its texts."""
+    """Kinds of answers without knowledge, each by the best of its texts; one finding for those that score well,
+    one for those that score somewhat."""
+    well: list[tuple[str, float, list[Tried]]] = []
+    somewhat: list[tuple[str, float, list[Tried]]] = []
     for kind in (*JUDGED, "format_only"):
         worth, best = _best_text(case, kind)
         limits = (0.9, 0.6) if kind == "format_only" else (WELL, SOMEWHAT)
         if best and worth >= limits[1]:
-            name = NAMES.get(kind, kind)
+            (well if worth >= limits[0] else somewhat).append((NAMES.get(kind, kind), worth, best))
+    severities: tuple[tuple[Severity, list[tuple[str, float, list[Tried]]]], ...]
+    severities = (("error", well), ("warning", somewhat))
+    for severity, found in severities:
+        if found:
+            name, worth, _ = found[0]
+            more = f"; so do {', '.join(n for n, _, _ in found[1:])}" if len(found) > 1 else ""
             yield Finding(
                 kind="hackable",
-                severity="error" if worth >= limits[0] else "warning",
-                message=f"{name} gets {min(worth, 1):.0%} of what the right answer gets over a wrong one",
-                evidence=case.evidence(best),
+                severity=severity,
+                message=f"{name} gets {min(worth, 1):.0%} of what the right answer gets over a wrong one{more}",
+                evidence=case.evidence([best[0] for _, _, best in found]),
             )
 
 
