@@ -12,6 +12,7 @@ rewards, so they know graders neither by type nor by name.
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,6 +40,8 @@ from rft_core.stats import rank_correlation
 from rft_core.types import Item, Outcome, TokenUsage
 
 ODD_ROWS = 2
+MEASURED = 64
+"""Answers of the main pass, from which on its rate counts."""
 ALONE = 6
 """Answers of a row that are graded alone too."""
 REPEATED_PAID = 8
@@ -111,7 +114,11 @@ class _Check:
                 Batch(row=n, item=item, answers=plan.answers_for(self.items, n, found, self.clues, size.answers))
                 for n, item in enumerate(items)
             ]
+            start_s = time.monotonic()
             groups = bench.grade(batches)
+            done = sum(map(len, groups))
+            if not self.paid and done >= MEASURED:  # answers as they come say more than those of the warm-up
+                size = replace(size, per_s=done / (time.monotonic() - start_s))
             given = self._samples(bench, items)
             repeats = self._repeats(bench, batches, groups, size)
             odd = self._odd(bench, items, found) if size.odd else []

@@ -129,7 +129,9 @@ def test_findings_are_known_and_shown(reports: dict[tuple[str, str], CheckReport
 
 def test_keys_about_the_row_are_no_references(reports: dict[tuple[str, str], CheckReport]) -> None:
     """The grader says which key it reads; ids, sources and other metadata are not taken for it."""
-    read = {name: reports["sound", name].reads for name in ("exact", "ranked_list", "dates", "set_overlap", "tolerance")}
+    read = {
+        name: reports["sound", name].reads for name in ("exact", "ranked_list", "dates", "set_overlap", "tolerance")
+    }
     paths = {name: str(values["path"]).partition(" ")[0] for name, values in read.items()}
     assert paths == {
         "exact": "answer",

@@ -48,6 +48,7 @@ def gather(raw: Mapping[str, Any], sources: list[str]) -> Clues:
     clues = Clues()
     for node in _mappings(raw):
         _read_templates(clues, [v for v in node.values() if isinstance(v, str)])
+        clues.runs_code |= node.get("type") == "code_tests"
         if isinstance(node.get("pattern"), str):
             clues.patterns.append(node["pattern"])
         if isinstance(node.get("tags"), list):

@@ -208,7 +208,7 @@ def _ways(path: str, example: Json) -> list[Candidate]:
         return [way("", lambda v: v), way("yes/no", lambda v: "yes" if v else "no"), way("Python", str)]
     if isinstance(example, list):
         if not example or isinstance(example[0], Mapping | list):
-            return [way("", lambda v: v)]
+            return [way("program", program), way("", lambda v: v)]
         return [
             way("", lambda v: v),
             way("first", lambda v: v[0] if isinstance(v, list) and v else None),
@@ -251,6 +251,14 @@ def from_prompt() -> list[Callable[[Row], Json]]:
         quoted(lambda t: " ".join(sorted(t.split()))),
         quoted(lambda t: " ".join(t.split()[::-1])),
     ]
+
+
+def program(tests: Json) -> Json:
+    """A program that passes tests of the form `[{"input": …, "output": …}]` because it has them by heart."""
+    if not isinstance(tests, list) or not all(isinstance(t, Mapping) and {"input", "output"} <= set(t) for t in tests):
+        return None
+    known = {str(t["input"]).strip(): str(t["output"]) for t in tests}
+    return f"```python\nimport sys\nprint({known!r}[sys.stdin.read().strip()])\n```"
 
 
 def as_text(value: Json) -> str:
