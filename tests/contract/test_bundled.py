@@ -1,5 +1,6 @@
 """Every bundled component keeps the contract that third parties are given, here and in a worker process."""
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -93,15 +94,15 @@ def groups() -> list[Group]:
 def test_graders(tmp_path: Path, raw: dict[str, Any], where: str) -> None:
     """Graders keep the contract, and a worker grades exactly as this process does."""
     (tmp_path / "grader.py").write_text("def grade(sample, item):\n    return len(sample['output_text']) / 10\n")
-    local = REGISTRY.build("grader", raw, BuildContext(base_dir=tmp_path))
-    if where == "here":
-        contract.check_grader(local, groups())
-        return
-    with open_pool("grader", raw, WorkerConfig(), run_id="c", base_dir=tmp_path, log_dir=tmp_path) as pool:
-        remote = PooledGrader(pool, run_id="c")
-        contract.check_grader(remote, groups())
-        for group in groups():
-            assert tuple(remote.grade(group)) == tuple(local.grade(group))
+    with contextlib.closing(REGISTRY.build("grader", raw, BuildContext(base_dir=tmp_path))) as local:
+        if where == "here":
+            contract.check_grader(local, groups())
+            return
+        with open_pool("grader", raw, WorkerConfig(), run_id="c", base_dir=tmp_path, log_dir=tmp_path) as pool:
+            remote = PooledGrader(pool, run_id="c")
+            contract.check_grader(remote, groups())
+            for group in groups():
+                assert tuple(remote.grade(group)) == tuple(local.grade(group))
 
 
 def test_samplers(tmp_path: Path, model: ModelRef, policy: WeightRef) -> None:
