@@ -15,15 +15,14 @@ from rft_core.types import Item, ModelRef, TrainBatch, TrainReport, WeightRef
 
 
 @contextmanager
-def _named(what: str) -> Iterator[None]:
-    """An error of the component becomes a ComponentError; a full disk stays what it is."""
+def _named(what: str, *, writes: bool = False) -> Iterator[None]:
+    """An error of the component becomes a ComponentError. Where it writes for the engine a full disk stays
+    what it is, and the caller tells it."""
     try:
         yield
-    except OSError as error:
-        if error.filename is None and error.filename2 is None and error.errno is None:
-            raise component_error(error, what) from error
-        raise
     except Exception as error:
+        if writes and isinstance(error, OSError):
+            raise
         raise component_error(error, what) from error
 
 
@@ -56,11 +55,11 @@ class HostedOptimizer:
             return _finite(self._optimizer.validate(items), where)
 
     def publish(self, folder: Path, *, run_id: str, lineage: str) -> WeightRef:
-        with _named(f"{self._what}, on publishing its weights,"):
+        with _named(f"{self._what}, on publishing its weights,", writes=True):
             return self._optimizer.publish(folder, run_id=run_id, lineage=lineage)
 
     def save(self, folder: Path) -> None:
-        with _named(f"{self._what}, on saving,"):
+        with _named(f"{self._what}, on saving,", writes=True):
             self._optimizer.save(folder)
 
     def load(self, folder: Path) -> None:
