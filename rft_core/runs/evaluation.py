@@ -55,8 +55,8 @@ class Evaluation:
 
 def evaluate(run: Run, step: int) -> Evaluation | None:
     """Evaluate the validation rows under the current weights, which are those of `step`; None without
-    such rows. What an earlier process stored is read, not repeated. Rows whose file was lost, and whose
-    weights are no longer at hand, are missing from the answer."""
+    such rows. What an earlier process stored is read, not repeated. A file that was lost is sampled again
+    where the weights of its step are still at hand; else its rows are missing from the answer."""
     source = run.sources.validation
     if source is None:
         return None
@@ -65,8 +65,12 @@ def evaluate(run: Run, step: int) -> Evaluation | None:
     if record is not None:
         metrics = record.data["metrics"]
         groups = stored_groups(run, "evaluation", step, "validation")
-        if groups is None and run.policy_number == record.data["policy"] and run.samples_validation:
-            groups = _sample(run, step, "validation", source, run.current_policy())
+        policy = None
+        if groups is None and run.samples_validation:
+            policy = run.current_policy() if run.policy_number == record.data["policy"] else run.kept_policy(step)
+        if policy is not None:
+            with run.serving(policy):
+                groups = _sample(run, step, "validation", source, policy)
             evaluation = summarise(groups, step=step, split="validation", cluster_by=cluster_by, metrics=metrics)
             changed = {**record.data, "reward_mean": evaluation.reward_mean}
             record_groups(run, "evaluation", step, "validation", groups, changed)
@@ -88,14 +92,16 @@ def evaluate(run: Run, step: int) -> Evaluation | None:
     return evaluation
 
 
-def evaluate_test(run: Run, step: int, policy: WeightRef) -> Evaluation:
-    """Evaluate the test rows under a published version. Called at the end alone."""
+def evaluate_test(run: Run, step: int) -> Evaluation:
+    """Evaluate the test rows under the weights of a step that are kept on disk. Called at the end alone."""
     source = run.sources.test
     assert source is not None
     groups = stored_groups(run, "test", step, "test")
     if groups is None:
-        run.serve(policy)
-        groups = _sample(run, step, "test", source, policy)
+        policy = run.kept_policy(step)
+        assert policy is not None
+        with run.serving(policy):
+            groups = _sample(run, step, "test", source, policy)
         record_groups(run, "test", step, "test", groups, {"policy": policy.number})
         run.journal.commit()
     return summarise(groups, step=step, split="test", cluster_by=run.config.validation.cluster_by)

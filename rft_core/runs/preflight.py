@@ -1,12 +1,15 @@
 """Checks of a stage that cost seconds and save hours: is the model there, does the grader run at all.
 
 Part of `rft-engine validate`. Nothing is downloaded or made, and no model is loaded. The grader is
-built in this process and asked about a few rows, each with answers that anyone could have given.
+asked about a few rows, each with answers that anyone could have given: in this process, or by a worker
+where the run file names workers elsewhere or another environment.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +18,13 @@ from typing import Any
 from rft_core.config.run_file import RunConfig
 from rft_core.errors import ModelError, RftError
 from rft_core.hosting import GraderHost
+from rft_core.pools.pool import open_pool
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
 from rft_core.rows import prompt_text
 from rft_core.runs.assembly import start_model
 from rft_core.specs import BuildContext
-from rft_core.types import Grade, GradeUnit, Group, Item, ModelRef, Outcome, Rollout
+from rft_core.types import Grade, GradedUnit, GradeUnit, Group, Item, ModelRef, Outcome, Rollout
 
 TRIAL_ROWS = 8
 TRIAL_TIMEOUT_S = 3.0
@@ -87,21 +91,50 @@ def try_grader(registry: Registry, config: RunConfig, train: DataSource, base_di
     found = Findings()
     if config.grader is None:
         return found
-    context = BuildContext(base_dir=base_dir, seed=config.seed)
+    groups = tuple(_trial_group(train.item(i)) for i in _spread(len(train), TRIAL_ROWS))
+    unit = GradeUnit(
+        request_id="trial",
+        run_id=f"trial-{uuid.uuid4().hex}",
+        groups=groups,
+        timeout_s=min(config.grading.timeout_s, TRIAL_TIMEOUT_S),
+    )
+    worker = config.grading.worker
+    grade = _by_worker if worker.addresses or worker.python else _in_this_process
     try:
-        grader = registry.build("grader", config.grader, context, where="grader")
+        graded = grade(registry, config, base_dir, unit)
     except RftError as error:
         found.errors.append(str(error))
         return found
-    groups = tuple(_trial_group(train.item(i)) for i in _spread(len(train), TRIAL_ROWS))
-    timeout_s = min(config.grading.timeout_s, TRIAL_TIMEOUT_S)
-    host = GraderHost(grader, concurrency=len(groups))
-    try:
-        graded = host.grade(GradeUnit(request_id="trial", run_id="trial", groups=groups, timeout_s=timeout_s))
-    finally:
-        host.close()
     _judge(found, [(g, grade) for g, grades in zip(groups, graded.grades, strict=True) for grade in grades])
     return found
+
+
+def _in_this_process(registry: Registry, config: RunConfig, base_dir: Path, unit: GradeUnit) -> GradedUnit:
+    context = BuildContext(base_dir=base_dir, seed=config.seed)
+    grader = registry.build("grader", config.grader or {}, context, where="grader")
+    host = GraderHost(grader, concurrency=len(unit.groups))
+    try:
+        return host.grade(unit)
+    finally:
+        host.close()
+
+
+def _by_worker(registry: Registry, config: RunConfig, base_dir: Path, unit: GradeUnit) -> GradedUnit:
+    worker = config.grading.worker.model_copy(update={"count": 1})
+    with tempfile.TemporaryDirectory(prefix="rft-validate-") as logs:
+        pool = open_pool(
+            "grader",
+            config.grader or {},
+            worker,
+            run_id=unit.run_id,
+            base_dir=base_dir,
+            seed=config.seed,
+            log_dir=Path(logs),
+            registry=registry,
+        )
+        with pool:
+            graded: GradedUnit = pool.submit(unit).result()
+    return graded
 
 
 def _judge(found: Findings, grades: list[tuple[Group, Grade]]) -> None:

@@ -8,6 +8,7 @@ journal holds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rft_core import failpoints
 from rft_core.clock import StepClock
@@ -34,24 +35,24 @@ def recover(run: Run) -> int:
     if run.journal.cut_bytes:
         run.run_dir.log_event("journal_tail_cut", bytes=run.journal.cut_bytes)
     _check_same_run(run)
-    last = run.journal.last("update")
-    if last is None:
+    last = run.journal.steps_done
+    if last == 0:
         return 0
     start = 0
     if checkpoint.steps(run.run_dir):
-        start, faults = checkpoint.latest_whole(run.run_dir, last.step)
+        start, faults = checkpoint.latest_whole(run.run_dir, last)
         for fault in faults:
             run.run_dir.log_event("checkpoint_passed_over", fault=fault)
         run.optimizer.load(run.run_dir.checkpoint(start) / "optimizer")
-        run.policy_changed(_policy_at(run, start))
+        run.policy_changed(run.policy_at(start))
         failpoints.hit("recover.checkpoint_loaded")
         _restore_evaluation(run, start)
-    for step in range(start + 1, last.step + 1):
+    for step in range(start + 1, last + 1):
         run.check_signal()
         run.phase(f"replaying step {step}")
         _replay(run, start, step)
         failpoints.hit("recover.step_replayed")
-    return last.step
+    return last
 
 
 def train_batch(run: Run, step: int, groups: Sequence[GradedGroup], total_steps: int) -> TrainBatch:
@@ -75,9 +76,10 @@ def update_record(step: int, report: TrainReport, total_steps: int) -> Record:
 def restore_metrics(run: Run, done: int) -> None:
     """Make metrics.jsonl hold one line for each step that counts, and no other.
 
-    A process can die between the moment a step counts and the moment its line is written; what the
-    line says of the step follows from the journal and the rollout store. Its times are lost."""
-    kept = {line["step"]: line for line in run.run_dir.read_lines(run.run_dir.metrics) if line.get("step", 0) <= done}
+    A process can die between the moment a step counts and the moment its line is written, and a replay can
+    give another update where components do not repeat themselves. What the line says of the step follows
+    from the journal and the rollout store. Its times are lost."""
+    kept = {line["step"]: line for line in run.run_dir.read_lines(run.run_dir.metrics) if _tells(run, line)}
     sampled = {
         (record.kind, record.step): int(record.aside.get("sampled_tokens", 0))
         for record in run.journal.records
@@ -100,6 +102,12 @@ def restore_metrics(run: Run, done: int) -> None:
         elapsed_s = kept[step]["elapsed_s"]
     run.run_dir.rewrite_metrics(kept[step] for step in range(1, done + 1))
     run.sampled_tokens = sum(n for (kind, s), n in sampled.items() if kind != "rollouts" or s <= done)
+
+
+def _tells(run: Run, line: Mapping[str, Any]) -> bool:
+    """Whether a line is of a step that counts, and of the update that counts."""
+    update = run.journal.last("update", line.get("step", 0))
+    return update is not None and all(line.get(name) == value for name, value in update.data["metrics"].items())
 
 
 def _report_of(run: Run, step: int) -> TrainReport:
@@ -127,6 +135,7 @@ def _replay(run: Run, start: int, step: int) -> None:
                 "of threads or the processor changed; go on where the run began, or start a new one with init_from"
             )
         run.run_dir.log_event("replay_differs", step=step, metrics=dict(report.metrics))
+        run.journal.append(update_record(step, report, total_steps))
     run.policy_changed(report.policy)
     _restore_evaluation(run, step)
 
@@ -141,11 +150,6 @@ def _restore_evaluation(run: Run, step: int) -> None:
     """Sample an evaluation again whose file did not survive, while its weights are at hand."""
     if run.journal.last("evaluation", step) is not None:
         evaluate(run, step)
-
-
-def _policy_at(run: Run, step: int) -> int:
-    record = run.journal.last("update", step)
-    return int(record.data["policy"]) if record else 0
 
 
 def _check_same_run(run: Run) -> None:

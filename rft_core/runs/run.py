@@ -183,13 +183,34 @@ class Run:
         self.policy = weights
         failpoints.hit("publish.loaded")
 
-    def initial_policy(self) -> WeightRef:
-        """The version before the first update, which stays on disk for comparison, by the digest that the
-        journal gives it."""
-        folder = self.run_dir.weights / "v000000"
-        record = self.journal.last("run")
-        digest = record.aside.get("initial_policy") if record is not None else None
-        return weight_ref(folder, run_id=self.run_id, lineage=self.lineage, number=0, digest=digest)
+    @contextlib.contextmanager
+    def serving(self, weights: WeightRef) -> Iterator[None]:
+        """Have every sampler serve a version for the moment, which need not be the optimizer's."""
+        if weights == self.policy:
+            yield
+            return
+        self.serve(weights)
+        try:
+            yield
+        finally:
+            self.policy = None  # published anew before the samplers are asked again
+
+    def policy_at(self, step: int) -> int:
+        """Number of the version after `step`."""
+        update = self.journal.last("update", step)
+        return int(update.data["policy"]) if update is not None else 0
+
+    def kept_policy(self, step: int) -> WeightRef | None:
+        """The version after `step` as it lies on disk, in a checkpoint; None if it is not kept. The one before
+        the first update always is, and the journal gives its digest."""
+        folder, digest = self.run_dir.checkpoint(step) / "optimizer" / "policy", None
+        if step == 0:
+            record = self.journal.last("run")
+            folder = self.run_dir.weights / "v000000"
+            digest = record.aside.get("initial_policy") if record is not None else None
+        if not folder.is_dir():
+            return None
+        return weight_ref(folder, run_id=self.run_id, lineage=self.lineage, number=self.policy_at(step), digest=digest)
 
     def policy_changed(self, number: int) -> None:
         """Called after each update: what the samplers serve is old now."""

@@ -234,11 +234,10 @@ class Stage:
             listeners=list(self.setting.listeners),
             earlier_s=lines[-1]["elapsed_s"] if lines else 0.0,
         )
-        last = run.journal.last("update")
-        if last is not None and last.step > run.total_steps:
+        if (done_steps := run.journal.steps_done) > run.total_steps:
             run.journal.close()
             raise ConfigError(
-                f"{last.step} steps are done, so the run cannot end at {run.total_steps}", where="training.steps"
+                f"{done_steps} steps are done, so the run cannot end at {run.total_steps}", where="training.steps"
             )
         summary = _work(run)
         if key is not None:
@@ -269,7 +268,7 @@ def _work(run: Run) -> dict[str, Any]:
     )
     try:
         with working(run, needs_sampler=needs_sampler):
-            if needs_sampler and run.journal.last("update") is None:
+            if needs_sampler and run.journal.steps_done == 0:
                 run.current_policy()
             return finish(run, train(run))
     except StopRequested as stop:
@@ -283,12 +282,11 @@ def _work(run: Run) -> dict[str, Any]:
 
 
 def _stopped(run: Run, status: str, reason: str) -> dict[str, Any]:
-    last = run.journal.last("update")
     summary = {
         "status": status,
         "reason": reason,
         "run_id": run.run_id,
-        "steps": last.step if last else 0,
+        "steps": run.journal.steps_done,
         "wall_s": run.elapsed_s,
         "versions": versions(),
     }

@@ -11,12 +11,11 @@ from typing import Any
 from rft_core import failpoints
 from rft_core.runs.evaluation import Evaluation, compare, evaluate, evaluate_test, report_of
 from rft_core.runs.model_card import model_card
-from rft_core.runs.run import Run, weight_ref
+from rft_core.runs.run import Run
 from rft_core.runs.validation_history import ValidationHistory
 from rft_core.runs.versions import versions
 from rft_core.storage import checkpoint
 from rft_core.storage.files import fsync_folder, fsync_tree, storage, write_bytes
-from rft_core.types import WeightRef
 from rft_core.weights import digest_of
 
 
@@ -29,8 +28,7 @@ def finish(run: Run, done: int) -> dict[str, Any]:
     failpoints.hit("finish.before_test")
     test: tuple[Evaluation, Evaluation] | None = None
     if run.sources.test is not None and run.samplers is not None:
-        before = evaluate_test(run, 0, run.initial_policy())
-        test = (before, evaluate_test(run, chosen, _policy_of(run, policy, chosen)))
+        test = (evaluate_test(run, 0), evaluate_test(run, chosen))
     failpoints.hit("finish.before_final")
     _copy_final(run, policy)
     summary = summarise_run(run, done, best, chosen, test)
@@ -41,12 +39,6 @@ def finish(run: Run, done: int) -> dict[str, Any]:
     failpoints.hit("finish.after_summary")
     run.emit("run_finished", **summary)
     return summary
-
-
-def _policy_of(run: Run, folder: Path, step: int) -> WeightRef:
-    record = run.journal.last("update", step)
-    number = int(record.data["policy"]) if record else 0
-    return weight_ref(folder, run_id=run.run_id, lineage=run.lineage, number=number)
 
 
 def _copy_final(run: Run, policy: Path) -> None:

@@ -49,6 +49,8 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.records: list[Record] = []
+        self.steps_done = 0
+        """The last step that counts: the highest with an update. A replay may add another update of an earlier one."""
         self.cut_bytes = 0
         """Bytes of a torn tail that opening cut off."""
         self._latest: dict[tuple[str, int | None], Record] = {}
@@ -144,6 +146,8 @@ class Journal:
     def _remember(self, record: Record) -> None:
         self.records.append(record)
         self._latest[record.kind, None] = self._latest[record.kind, record.step] = record
+        if record.kind == "update":
+            self.steps_done = max(self.steps_done, record.step)
         if record.kind in CANONICAL_KINDS:
             self._hash.update(canonical_json([record.kind, record.step, record.data]))
             self._hash.update(b"\n")

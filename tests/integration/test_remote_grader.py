@@ -74,3 +74,22 @@ def test_an_unreachable_worker_is_named(tmp_path: Path) -> None:
     assert outcome.code == 3
     assert "127.0.0.1:9" in outcome.errors
     assert "Traceback" not in outcome.errors
+
+
+def test_validate_asks_the_worker(tmp_path: Path, worker: tuple[str, str, subprocess.Popen[str]]) -> None:
+    """The grader is tried where the run would grade, so that an unreachable worker is known before a run."""
+    address, token, process = worker
+    who = tmp_path / "who.txt"
+    (tmp_path / "grader.py").write_text(
+        "import os, pathlib\n\n"
+        "def grade(sample, item):\n"
+        f"    pathlib.Path({str(who)!r}).write_text(str(os.getpid()))\n"
+        "    return len(sample['output_text']) % 2\n"
+    )
+    run_file = fast_run(tmp_path, grader={"type": "python_file", "path": "grader.py:grade"})
+    asked = engine("validate", run_file, "--set", f"grading.worker.address={address}", env={"RFT_WORKER_TOKEN": token})
+    assert asked.code == 0, asked.errors
+    assert who.read_text() == str(process.pid)
+    nobody = engine("validate", run_file, "--set", "grading.worker.address=127.0.0.1:9", env={"RFT_WORKER_TOKEN": "x"})
+    assert nobody.code != 0
+    assert "127.0.0.1:9" in nobody.errors + nobody.output

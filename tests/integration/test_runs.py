@@ -253,10 +253,10 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     assert set(Path("/dev/shm").iterdir()) <= before
 
 
-@pytest.mark.parametrize("name", ["step-000005", "step-000006", "validation-step-000004"])
+@pytest.mark.parametrize("name", ["step-000005", "step-000006", "validation-step-000004", "validation-step-000000"])
 def test_a_damaged_rollout_file_is_sampled_again(tmp_path: Path, name: str) -> None:
     """A file that a power cut tore is sampled again under the weights it was sampled with, whether its step
-    counted already (5), did not yet (6), or was an evaluation (4, where the checkpoint is)."""
+    counted already (5), did not yet (6), or was an evaluation (4, where the checkpoint is; 0, before it)."""
     first = fast_run(tmp_path / "b")
     launch("run", first, "--name", "fast", env={"RFT_FAILPOINT": "update.before_journal@6"}).communicate(timeout=60)
     run_dir = tmp_path / "b" / "runs" / "fast"

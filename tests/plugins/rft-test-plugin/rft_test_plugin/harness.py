@@ -214,11 +214,16 @@ def audit(run_dir: Path, *, resampled: bool = False) -> None:
     files = RunDir(run_dir)
     seen: set[tuple[int, int]] = set()
     updates = [r.step for r in journal.records if r.kind == "update"]
+    if resampled:  # where a replay gave another update, the journal holds that one too
+        updates = list(dict.fromkeys(updates))
     assert updates == list(range(1, len(updates) + 1)), "every step has one update, in order"
     for kind in ("plan", "rollouts"):
         steps = [r.step for r in journal.records if r.kind == kind]
         assert (sorted(set(steps)) if resampled else steps) == updates
-    for step in updates:
+    for step, line in zip(updates, files.read_lines(files.metrics), strict=True):
+        update = journal.last("update", step)
+        assert update is not None
+        assert {name: line[name] for name in update.data["metrics"]} == update.data["metrics"], "metrics of that update"
         record = journal.last("rollouts", step)
         assert record is not None
         groups = store.read(files.rollout_file("train", step), record.data["content_sha256"])
