@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +75,9 @@ class Run:
     """The version that the optimizer holds."""
     started_s: float = field(default_factory=time.monotonic)
     earlier_s: float = 0.0
-    """Wall time of this run before it was resumed."""
+    """Wall time of this stage before it was resumed."""
+    ended: Sequence[Mapping[str, Any]] = ()
+    """The stages before this one: name, steps, wall time, whether the cache had them."""
     sampled_tokens: int = 0
     """In steps and validations, what `budget.max_tokens` bounds; the test rows at the end are not in it."""
     _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="store"))
@@ -88,6 +90,11 @@ class Run:
     @property
     def elapsed_s(self) -> float:
         return self.earlier_s + time.monotonic() - self.started_s
+
+    @property
+    def wall_s(self) -> float:
+        """Time of all stages so far, while the engine ran."""
+        return sum(float(stage["wall_s"]) for stage in self.ended) + self.elapsed_s
 
     @property
     def resamples_bitwise(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,7 @@ def _run_stages(run_file: RunFile, root: RunDir, setting: Setting) -> dict[str, 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     model: ModelRef | None = None
     summary: dict[str, Any] = {}
+    ended: list[dict[str, Any]] = []
     for number, (name, config) in enumerate(run_file.stages):
         where = stage_dir(root, run_file, number)
         is_main = where == root.path
@@ -158,7 +159,13 @@ def _run_stages(run_file: RunFile, root: RunDir, setting: Setting) -> dict[str, 
             model = _first_model(config, run_file.base_dir, setting.registry)
         run_dir = root if is_main else _open_stage(where, root, name)
         stage = Stage(
-            name=name, config=config, run_dir=run_dir, base_dir=run_file.base_dir, model=model, setting=setting
+            name=name,
+            config=config,
+            run_dir=run_dir,
+            base_dir=run_file.base_dir,
+            model=model,
+            setting=setting,
+            ended=tuple(ended),
         )
         try:
             summary = stage.run()
@@ -167,8 +174,16 @@ def _run_stages(run_file: RunFile, root: RunDir, setting: Setting) -> dict[str, 
                 run_dir.unlock()
         if summary["status"] != "succeeded":
             break
+        ended.append(_ended(name, summary))
         model = model_of(run_dir.final, model)
     return summary
+
+
+def _ended(name: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage that has ended, as the summaries of those after it list it. From the cache it took no time."""
+    cached = bool(summary.get("cached"))
+    wall_s = 0.0 if cached else summary["stages"][-1]["wall_s"]
+    return {"stage": name, "steps": summary["steps"], "wall_s": wall_s, "cached": cached}
 
 
 def _first_model(config: RunConfig, base_dir: Path, registry: Registry) -> ModelRef:
@@ -198,6 +213,8 @@ class Stage:
     base_dir: Path
     model: ModelRef
     setting: Setting
+    ended: tuple[Mapping[str, Any], ...] = ()
+    """The stages before it."""
 
     def run(self) -> dict[str, Any]:
         """Finish the stage and return its summary; at once if it is finished or cached."""
@@ -232,6 +249,7 @@ class Stage:
             grades_repeat=config.grader is None or is_deterministic(registry, config.grader),
             grader_version=None if config.grader is None else grader_version(registry, config.grader, self.base_dir),
             listeners=list(self.setting.listeners),
+            ended=self.ended,
             earlier_s=lines[-1]["elapsed_s"] if lines else 0.0,
         )
         if (done_steps := run.journal.steps_done) > run.total_steps:
@@ -287,7 +305,7 @@ def _stopped(run: Run, status: str, reason: str) -> dict[str, Any]:
         "reason": reason,
         "run_id": run.run_id,
         "steps": run.journal.steps_done,
-        "wall_s": run.elapsed_s,
+        "wall_s": run.wall_s,
         "versions": versions(),
     }
     run.run_dir.write_summary(summary)

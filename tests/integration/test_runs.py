@@ -216,7 +216,11 @@ def test_stages_chain_and_are_cached(tmp_path: Path) -> None:
     assert "stage_cached" not in run("three", "stages.first.training.steps=4")
     one, two = summary(tmp_path / "runs" / "one"), summary(tmp_path / "runs" / "two")
     assert one["final_weights_sha256"] == two["final_weights_sha256"]
-    assert (tmp_path / "runs" / "one" / "stages" / "1-first" / "summary.json").exists()
+    first = summary(tmp_path / "runs" / "one" / "stages" / "1-first")
+    assert [s["stage"] for s in one["stages"]] == ["first", "second"]
+    assert one["stages"][0] == {**first["stages"][-1], "cached": False}
+    assert one["wall_s"] == pytest.approx(sum(s["wall_s"] for s in one["stages"]))
+    assert two["stages"][0] == {"stage": "first", "steps": 3, "wall_s": 0.0, "cached": True}
 
 
 def test_nothing_listens_off_host(tmp_path: Path) -> None:

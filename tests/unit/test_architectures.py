@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_models import EOS, context, make_model
 
-from rft_core.errors import DataError
+from rft_core.errors import DataError, ModelError
 from rft_core.types import Item, ModelRef, TrainBatch
 from rft_optimizer_sft.config import SftConfig
 from rft_optimizer_sft.optimizer import Sft
@@ -105,3 +105,21 @@ def test_prefixes_are_not_shared_where_attention_is_windowed(tmp_path: Path) -> 
     }
     windowed = MistralForCausalLM(MistralConfig(**sizes, num_key_value_heads=2, sliding_window=4))
     assert not can_share_prefixes(windowed)
+
+
+@pytest.mark.parametrize("is_decoder", [False, True])
+def test_a_model_that_looks_ahead_is_refused(folder: Path, tmp_path: Path, is_decoder: bool) -> None:
+    """transformers loads BERT as a causal model, and it is one only if its config says so."""
+    from transformers import BertConfig, BertLMHeadModel
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 28, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    model = BertLMHeadModel(BertConfig(**sizes, num_attention_heads=2, is_decoder=is_decoder))
+    for parameter in model.parameters():
+        parameter.data.normal_(std=0.5)
+    model.save_pretrained(tmp_path)
+    if is_decoder:
+        load_model(ModelRef(path=tmp_path))
+    else:
+        with pytest.raises(ModelError, match="looks ahead"):
+            load_model(ModelRef(path=tmp_path))

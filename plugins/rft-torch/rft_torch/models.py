@@ -33,7 +33,8 @@ def load_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedModel:
     model, so that the trainer's log-probabilities are those of the sampler's policy.
 
     `trainable` says which parameters require gradients: all (the adapter's if `ref` has one), or none.
-    ModelError if the folder is missing, incomplete, or holds only pickled weights.
+    ModelError if the folder is missing, incomplete, or holds only pickled weights, or if the model's
+    predictions look ahead at later tokens, as those of BERT-like encoders do.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -60,6 +61,7 @@ def load_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedModel:
             f"the weights in {ref.path} lack {len(missing)} tensors, such as {missing[0]}; fetch the model again"
         )
     model = model.to(device).eval()
+    _check_causal(model, ref.path)
     model.requires_grad_(trainable)
     if ref.adapter is not None:
         from rft_torch.weights import load_adapter
@@ -102,6 +104,22 @@ def check_folder(path: Path) -> None:
             f"the model folder {path} holds only pickled weights, which can run code when read; convert them to safetensors"
         )
     raise ModelError(f"the model folder {path} holds no safetensors weights; fetch the model again")
+
+
+def _check_causal(model: PreTrainedModel, path: Path) -> None:
+    """ModelError if what the model says at a position depends on a later token. transformers offers some
+    encoders as causal models, which they are only with `is_decoder` set."""
+    import torch
+
+    vocabulary = model.config.get_text_config().vocab_size
+    ids = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=model.device) % vocabulary
+    with torch.no_grad():
+        first, second = model(input_ids=ids, use_cache=False).logits[:, :3].float()
+    if vocabulary > 5 and not torch.allclose(first, second, rtol=1e-2, atol=1e-2):  # far more than rounding
+        raise ModelError(
+            f"the model in {path} looks ahead at later tokens, so it cannot be trained to generate text; give a causal "
+            "language model (one that is an encoder, such as BERT, is causal only with is_decoder: true in its config.json)"
+        )
 
 
 def _device(ref: ModelRef) -> Any:
