@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rft_core.config.run_file import RunConfig, load_run_file
+from rft_core.config.workers import WorkerConfig
 from rft_core.errors import ConfigError
 from rft_core.registry import PluginStatus, Registry
 from rft_core.runs import grader_check, stages
@@ -169,7 +170,7 @@ def check_grader(
         base_pass_rate=base_pass_rate,
         budget_s=budget_s,
         timeout_s=timeout_s,
-        in_process=in_process,
+        worker=WorkerConfig(in_process=in_process),
     )
     items, texts = _rows_to_check(data, samples, run_dir, rows, registry)
     values, base_dir = _grader_values(grader)

@@ -94,6 +94,10 @@ class GradingSection(Section):
         None,
         description="Keep each grade as it arrives and ask for none twice, also after a kill; by default for graders whose grades are costly.",
     )
+    check: bool = Field(
+        True,
+        description="Refuse to begin with a grader that fails `rft-engine check-grader`; one that is not deterministic is not asked.",
+    )
     worker: WorkerConfig = Field(default_factory=WorkerConfig, description="Where graders run.")
 
 

@@ -114,25 +114,25 @@ def grader_variables(registry: Registry, config: RunConfig) -> tuple[str, ...]:
 
 def open_sources(registry: Registry, config: RunConfig, base_dir: Path) -> Sources:
     """Open the data of a run. DataError names file, line and column of a bad row."""
-    context = BuildContext(base_dir=base_dir, seed=config.seed)
-
-    def open_one(split: str) -> DataSource | None:
-        raw = getattr(config.data, split)
-        if raw is None:
-            return None
-        built = registry.build("data_source", raw, context, where=f"data.{split}")
-        source = HostedSource(built, str(raw["type"]))
-        if len(source) == 0:
-            raise ConfigError("this data source has no rows", where=f"data.{split}")
-        return source
-
-    train = open_one("train")
+    train, validation, test = (open_source(registry, config, s, base_dir) for s in ("train", "validation", "test"))
     assert train is not None
-    sources = Sources(train=train, validation=open_one("validation"), test=open_one("test"))
+    sources = Sources(train=train, validation=validation, test=test)
     for source in (sources.validation, sources.test):
         if source is not None and config.validation.cluster_by is not None:
             _check_clusters(source, config.validation.cluster_by)
     return sources
+
+
+def open_source(registry: Registry, config: RunConfig, split: str, base_dir: Path) -> DataSource | None:
+    """Open one split; None if the run has none."""
+    raw = getattr(config.data, split)
+    if raw is None:
+        return None
+    context = BuildContext(base_dir=base_dir, seed=config.seed)
+    source = HostedSource(registry.build("data_source", raw, context, where=f"data.{split}"), str(raw["type"]))
+    if len(source) == 0:
+        raise ConfigError("this data source has no rows", where=f"data.{split}")
+    return source
 
 
 def _check_clusters(source: DataSource, key: str) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from rft_core.config.workers import WorkerConfig
 from rft_core.registry import Registry
 from rft_core.runs.assembly import graders_in, is_deterministic
 from rft_core.runs.checks import (
@@ -62,8 +63,8 @@ class Options:
     """About the longest that the check may take."""
     timeout_s: float = 20.0
     """Longest that the grader may take for one group."""
-    in_process: bool = False
-    """Grade in this process: quicker, but a grader that ends it ends the check."""
+    worker: WorkerConfig = field(default_factory=WorkerConfig)
+    """Where the grader runs. In this process it is quicker, but a grader that ends it ends the check."""
 
 
 @dataclass
@@ -94,6 +95,11 @@ class _Check:
                 self.low, self.high, self.declared = min(self.low, limits[0]), max(self.high, limits[1]), True
         self.clues = clues.gather(self.raw, sources)
 
+    @property
+    def replaceable(self) -> bool:
+        """Whether a process that an answer ends is started anew: the engine's own workers are."""
+        return not self.options.worker.in_process and not self.options.worker.addresses
+
     def bench(self, raw: Mapping[str, Any] | None = None, base_dir: Path | None = None) -> Bench:
         return Bench(
             registry=self.registry,
@@ -101,7 +107,7 @@ class _Check:
             base_dir=base_dir or self.base_dir,
             log_dir=self.log_dir,
             timeout_s=self.options.timeout_s,
-            in_process=self.options.in_process,
+            worker=self.options.worker,
         )
 
     def run(self) -> tuple[Case, list[Batch], int]:
@@ -191,7 +197,7 @@ class _Check:
                     code = f"__import__('math').floor({number_of(value) + 1000.5} - 1000)"
                     answers.append(Answer(kind="expression", text=found.way.write(code)))
                     answers.append(Answer(kind="no_expression", text=found.way.write(code.replace("__(", "_("))))
-            if not self.options.in_process and row == 0:
+            if row == 0 and self.replaceable:
                 answers += [Answer(kind="code", text=text) for text in adversarial.ENDING_CODE]
             for answer in answers:
                 graded = bench.grade([Batch(row=row, item=item, answers=[*reference, answer])], silent=True)[0]

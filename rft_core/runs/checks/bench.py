@@ -62,7 +62,7 @@ class Bench:
     base_dir: Path
     log_dir: Path
     timeout_s: float
-    in_process: bool
+    worker: WorkerConfig
     max_group: int = 10_000
     """Most answers in a group, so that a slow grader does not run out of time over one."""
     grades: int = 0
@@ -78,11 +78,11 @@ class Bench:
         return self
 
     def _open(self) -> None:
-        inside = self.in_process or find_spec("rft_workers") is None
+        worker = self.worker if find_spec("rft_workers") is not None else WorkerConfig(in_process=True)
         self._pool = open_pool(
             "grader",
             self.raw,
-            WorkerConfig(in_process=inside),
+            worker,
             run_id=f"check-{self._prefix}",
             base_dir=self.base_dir,
             log_dir=self.log_dir,

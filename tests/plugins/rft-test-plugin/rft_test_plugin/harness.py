@@ -55,6 +55,7 @@ def fast_run(folder: Path, **changes: Any) -> Path:
         "validation": {"eval_interval": 4, "unit_size": 3},
     }
     values.update(changes)
+    values["grading"] = {"check": False, **changes.get("grading", {})}  # their graders know no right answer
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(values))
     return path
@@ -97,6 +98,7 @@ def tiny_run(folder: Path, **changes: Any) -> Path:
         "observers": [{"type": "tensorboard"}],
     }
     values.update(changes)
+    values["grading"] = {"check": False, **changes.get("grading", {})}  # their graders know no right answer
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(values))
     return path
