@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from rft_core import strict_json
 from rft_core.errors import DataError, MissingVariableError
-from rft_core.types import Grade, Json, Rollout
+from rft_core.types import Grade, GradeUnit, Json, Rollout
 
 
 class SampleNamespace(Mapping[str, Json]):
@@ -62,6 +63,17 @@ def sample_dict(rollout: Rollout) -> dict[str, Json]:
     with contextlib.suppress(DataError):
         found["output_json"] = strict_json.loads(rollout.text)
     return found
+
+
+def without_tokens(unit: GradeUnit) -> GradeUnit:
+    """The unit as a grader that needs no tokens gets it, here and in a worker: no rollout has segments."""
+    return replace(
+        unit,
+        groups=tuple(
+            replace(group, rollouts=tuple(replace(rollout, segments=()) for rollout in group.rollouts))
+            for group in unit.groups
+        ),
+    )
 
 
 def grade_of_missing(error: MissingVariableError, *, minimum: float = 0.0) -> Grade:

@@ -219,6 +219,12 @@ class Registry:
             parts.append({key: self.digest_of("grader", inner) for key, inner in nested.items()})
         return digest(parts)
 
+    def needs_tokens(self, raw: Mapping[str, Any]) -> bool:
+        """Whether a grader, or one inside it, reads the tokens of rollouts."""
+        found, config = self.configure("grader", raw, where="grader")
+        assert isinstance(found.spec, GraderSpec)
+        return found.spec.needs_tokens(config) or any(map(self.needs_tokens, found.spec.nested(config).values()))
+
     def build(self, kind: Kind, raw: Mapping[str, Any], context: BuildContext, *, where: str | None = None) -> Any:
         """Build a component in this process. RftErrors pass; anything else becomes a ComponentError."""
         found, config = self.configure(kind, raw, where=where or kind)

@@ -85,6 +85,9 @@ class GraderSpec:
     """Whether the same rollout always gets the same grade. False for a judge that samples its answer."""
     whole_groups: Callable[[Any], bool] = lambda config: False
     """Whether a grade depends on the other rollouts of its group, as with a ranking."""
+    needs_tokens: Callable[[Any], bool] = lambda config: True
+    """Whether the grader reads `segments` of rollouts: token ids, log-probabilities, counts of tokens. One that says
+    False gets rollouts without segments, which travel to a worker much faster. Graders inside it say so themselves."""
     costly: Callable[[Any], bool] = lambda config: False
     """Whether a grade is worth keeping in the run's ledger, because it costs money or seconds."""
     files: Callable[[Any], tuple[str, ...]] = lambda config: ()

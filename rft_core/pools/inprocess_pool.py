@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from rft_core.config.workers import WorkerConfig
 from rft_core.errors import WorkerError
+from rft_core.grading import without_tokens
 from rft_core.hosting import GraderHost, SamplerHost, facts_of, same_policy
 from rft_core.registry import Registry
 from rft_core.remote.handshake import WorkerKind
@@ -34,6 +35,7 @@ class InProcessPool:
     ) -> None:
         self._kind, self._raw, self._worker, self._registry, self._emit = kind, raw_component, worker, registry, emit
         self._context = BuildContext(base_dir=base_dir, seed=seed, model=model)
+        self._needs_tokens = kind == "sampler" or registry.needs_tokens(raw_component)
         self._lock = threading.Lock()
         self._closed = False
         self._host: SamplerHost | GraderHost | None = None
@@ -69,7 +71,7 @@ class InProcessPool:
         if isinstance(unit, GradeUnit):
             if not isinstance(self._host, GraderHost):
                 raise WorkerError("the grader pool was not started")
-            return self._host.grade(unit)
+            return self._host.grade(unit if self._needs_tokens else without_tokens(unit))
         sampler = self._sampler()
         if sampler.policy is None or not same_policy(sampler.policy, unit.policy):
             sampler.load_policy(unit.policy)

@@ -80,6 +80,7 @@ def open_pool(
         base_dir=base_dir,
         model=model,
         seed=seed,
+        needs_tokens=kind == "sampler" or registry.needs_tokens(raw_component),
     )
     reaches: list[Reach | None] = [None] * worker.count
     if worker.addresses:

@@ -54,6 +54,8 @@ class Recipe:
     base_dir: Path
     model: ModelRef | None
     seed: int
+    needs_tokens: bool = True
+    """Of a grader: whether it is sent the segments of rollouts."""
 
     def to_proto(self) -> worker_pb2.ConfigureRequest:
         return worker_pb2.ConfigureRequest(
@@ -189,9 +191,8 @@ class WorkerClient:
         return replace(found, busy=self._here(found.busy))
 
     def grade(self, recipe: Recipe, unit: GradeUnit, *, timeout_s: float) -> GradedUnit:
-        reply = self._call(
-            self._grader.Grade, convert.grade_request(unit, recipe.digest), timeout_s, f"unit {unit.request_id}"
-        )
+        request = convert.grade_request(unit, recipe.digest, needs_tokens=recipe.needs_tokens)
+        reply = self._call(self._grader.Grade, request, timeout_s, f"unit {unit.request_id}")
         found = self._read(convert.graded_unit, reply)
         return replace(found, busy=self._here(found.busy))
 

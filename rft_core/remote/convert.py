@@ -2,12 +2,14 @@
 
 `x_to_proto` fills a message, `x_from_proto` makes a record and raises ValueError for a message that
 no record corresponds to. JSON values travel as JSON text; the tokens of a prompt travel once per
-group. The tokens of a rollout are copied whole, never one by one in Python.
+group. The tokens of a rollout are copied whole, never one by one in Python. What a grader that needs no
+tokens is sent and answers travels as one list per field, which costs less than one message per rollout.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
@@ -50,9 +52,6 @@ _FINISH_FROM_PROTO: dict[int, FinishReason] = {
 }
 _OUTCOME_TO_PROTO = {outcome: grader_pb2.Outcome.Value(f"OUTCOME_{outcome.name}") for outcome in Outcome}
 _OUTCOME_FROM_PROTO = {number: outcome for outcome, number in _OUTCOME_TO_PROTO.items()}
-
-PLAIN_GRADE_BYTES = 11
-"""Size of a `Grade` message that holds an outcome and a reward and nothing else."""
 
 
 def json_to_text(value: Json) -> str:
@@ -181,9 +180,8 @@ def rollouts_from_proto(message: common_pb2.RolloutGroup) -> tuple[Rollout, ...]
     found = []
     for rollout in message.rollouts:
         own = tuple(map(_segment_from_proto, rollout.segments))
-        finish = _FINISH_FROM_PROTO.get(rollout.finish_reason)
-        if finish is None or (rollout.starts_with_shared and not shared):
-            raise ValueError("a rollout has no known finish reason, or no first segment")
+        if rollout.starts_with_shared and not shared:
+            raise ValueError("a rollout has no first segment")
         found.append(
             Rollout(
                 ordinal=rollout.ordinal,
@@ -191,10 +189,17 @@ def rollouts_from_proto(message: common_pb2.RolloutGroup) -> tuple[Rollout, ...]
                 seed=rollout.seed,
                 segments=shared + own if rollout.starts_with_shared else own,
                 text=rollout.text,
-                finish_reason=finish,
+                finish_reason=_finish_reason(rollout.finish_reason),
             )
         )
     return tuple(found)
+
+
+def _finish_reason(number: int) -> FinishReason:
+    found = _FINISH_FROM_PROTO.get(number)
+    if found is None:
+        raise ValueError("a rollout has no known finish reason")
+    return found
 
 
 def sample_request(unit: SampleUnit, component_digest: str) -> sampler_pb2.SampleRequest:
@@ -269,7 +274,8 @@ def sampled_unit(message: sampler_pb2.SampleResponse) -> SampledUnit:
     )
 
 
-def grade_request(unit: GradeUnit, component_digest: str) -> grader_pb2.GradeRequest:
+def grade_request(unit: GradeUnit, component_digest: str, *, needs_tokens: bool = True) -> grader_pb2.GradeRequest:
+    """The request for a grader that needs the tokens of the rollouts, or their texts alone."""
     message = grader_pb2.GradeRequest(
         request_id=unit.request_id, run_id=unit.run_id, component_digest=component_digest, timeout_s=unit.timeout_s
     )
@@ -279,31 +285,58 @@ def grade_request(unit: GradeUnit, component_digest: str) -> grader_pb2.GradeReq
             ordinal=group.ordinal,
             item=grader_pb2.Item(key=item.key, index=item.index, row_json=json_to_text(dict(item.row))),
         )
-        target.rollouts.SetInParent()
-        rollouts_to_proto(group.rollouts, target.rollouts)
+        if needs_tokens:
+            target.rollouts.SetInParent()
+            rollouts_to_proto(group.rollouts, target.rollouts)
+        else:
+            target.texts.CopyFrom(_texts_to_proto(group.rollouts))
     return message
+
+
+def _texts_to_proto(rollouts: Sequence[Rollout]) -> grader_pb2.RolloutTexts:
+    return grader_pb2.RolloutTexts(
+        ordinals=[rollout.ordinal for rollout in rollouts],
+        samples=[rollout.sample for rollout in rollouts],
+        seeds=[rollout.seed for rollout in rollouts],
+        texts=[rollout.text for rollout in rollouts],
+        finish_reasons=[_FINISH_TO_PROTO[rollout.finish_reason] for rollout in rollouts],  # type: ignore[misc] # ints
+    )
+
+
+def _texts_from_proto(message: grader_pb2.RolloutTexts) -> tuple[Rollout, ...]:
+    finish_reasons = [_finish_reason(number) for number in message.finish_reasons]
+    columns = (message.ordinals[:], message.samples[:], message.seeds[:], message.texts[:], finish_reasons)
+    return tuple(
+        [
+            Rollout(ordinal=ordinal, sample=sample, seed=seed, segments=(), text=text, finish_reason=finish_reason)
+            for ordinal, sample, seed, text, finish_reason in zip(*columns, strict=True)
+        ]
+    )
 
 
 def grade_unit(message: grader_pb2.GradeRequest) -> GradeUnit:
     return GradeUnit(
         request_id=message.request_id,
         run_id=message.run_id,
-        groups=tuple(
-            Group(
-                ordinal=group.ordinal,
-                item=Item(key=group.item.key, index=group.item.index, row=json_from_text(group.item.row_json)),
-                rollouts=rollouts_from_proto(group.rollouts),
-            )
-            for group in message.groups
-        ),
+        groups=tuple(map(_group_from_proto, message.groups)),
         timeout_s=message.timeout_s,
+    )
+
+
+def _group_from_proto(message: grader_pb2.Group) -> Group:
+    item = message.item
+    of_texts = message.HasField("texts")
+    return Group(
+        ordinal=message.ordinal,
+        item=Item(key=item.key, index=item.index, row=json_from_text(item.row_json)),
+        rollouts=_texts_from_proto(message.texts) if of_texts else rollouts_from_proto(message.rollouts),
     )
 
 
 def grade_response(reply: GradedUnit) -> grader_pb2.GradeResponse:
     return grader_pb2.GradeResponse(
         request_id=reply.request_id,
-        groups=[grader_pb2.GradeGroup(grades=map(_grade_to_proto, grades)) for grades in reply.grades],
+        groups=map(_grades_to_proto, reply.grades),
         busy=busy_to_proto(reply.busy),
     )
 
@@ -311,15 +344,39 @@ def grade_response(reply: GradedUnit) -> grader_pb2.GradeResponse:
 def graded_unit(message: grader_pb2.GradeResponse) -> GradedUnit:
     return GradedUnit(
         request_id=message.request_id,
-        grades=tuple(tuple(map(_grade_from_proto, group.grades)) for group in message.groups),
+        grades=tuple(map(_grades_from_proto, message.groups)),
         busy=busy_from_proto(message.busy),
     )
 
 
-def _grade_to_proto(grade: Grade) -> grader_pb2.Grade:
+def _grades_to_proto(grades: Sequence[Grade]) -> grader_pb2.GradeGroup:
+    if all(map(_is_score_alone, grades)):  # as nearly all are
+        return grader_pb2.GradeGroup(rewards=[grade.reward for grade in grades])  # type: ignore[misc] # each has one
+    return grader_pb2.GradeGroup(grades=map(_grade_to_proto, grades))
+
+
+def _grades_from_proto(message: grader_pb2.GradeGroup) -> tuple[Grade, ...]:
+    if message.rewards and message.grades:
+        raise ValueError("a group has both grades and rewards")
+    if message.rewards:
+        return tuple(_score_alone(reward, math.copysign(1.0, reward)) for reward in message.rewards)
+    return tuple(map(_grade_from_proto, message.grades))
+
+
+def _is_score_alone(grade: Grade) -> bool:
+    """Whether a grade is a score with its reward, and nothing else."""
     wordless = grade.error_kind is None and grade.message is None
-    if wordless and not (grade.sub_rewards or grade.metrics or grade.details or grade.usage):  # as nearly all are
-        return grader_pb2.Grade(outcome=_OUTCOME_TO_PROTO[grade.outcome], reward=grade.reward)  # type: ignore[arg-type]
+    extras = grade.sub_rewards or grade.metrics or grade.details or grade.usage
+    return grade.outcome is Outcome.SCORE and wordless and not extras
+
+
+@lru_cache(maxsize=1024)
+def _score_alone(reward: float, sign: float) -> Grade:
+    """A score, made once, as grades are frozen. `sign` tells 0.0 from -0.0, which are equal."""
+    return Grade.score(reward)
+
+
+def _grade_to_proto(grade: Grade) -> grader_pb2.Grade:
     return grader_pb2.Grade(
         outcome=_OUTCOME_TO_PROTO[grade.outcome],  # type: ignore[arg-type] # an int is what enums are at run time
         reward=grade.reward,
@@ -333,18 +390,6 @@ def _grade_to_proto(grade: Grade) -> grader_pb2.Grade:
 
 
 def _grade_from_proto(message: grader_pb2.Grade) -> Grade:
-    if message.ByteSize() == PLAIN_GRADE_BYTES and message.HasField("reward"):
-        return _plain_grade(message.SerializeToString())
-    return _grade_of(message)
-
-
-@lru_cache(maxsize=1024)
-def _plain_grade(data: bytes) -> Grade:
-    """The grade of a message with an outcome and a reward alone: made once, as grades are frozen."""
-    return _grade_of(grader_pb2.Grade.FromString(data))
-
-
-def _grade_of(message: grader_pb2.Grade) -> Grade:
     outcome = _OUTCOME_FROM_PROTO.get(message.outcome)
     if outcome is None:
         raise ValueError("a grade has no known outcome")

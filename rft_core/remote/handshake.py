@@ -10,7 +10,7 @@ from typing import Literal
 from rft.v1 import worker_pb2
 from rft_core.errors import WorkerRefusedError
 
-PROTOCOL_RELEASE = 1
+PROTOCOL_RELEASE = 2
 """Raised by every change of `rft.v1` that an older peer would misunderstand."""
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from rft.v1 import common_pb2, grader_pb2, sampler_pb2
+from rft_core.grading import without_tokens
 from rft_core.remote import convert
 from rft_core.types import (
     Busy,
@@ -153,6 +154,25 @@ def test_grade_units_survive_the_wire(unit: GradeUnit) -> None:
 
 @given(
     st.builds(
+        GradeUnit,
+        request_id=TEXT,
+        run_id=TEXT,
+        groups=st.lists(
+            st.builds(Group, ordinal=INT, item=st.builds(Item, key=TEXT, index=INT, row=ROW), rollouts=ROLLOUTS),
+            max_size=2,
+        ).map(tuple),
+        timeout_s=FLOAT,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_units_without_tokens_survive_the_wire(unit: GradeUnit) -> None:
+    """All but the segments is the same after the wire, for a grader that needs no tokens."""
+    sent = convert.grade_request(unit, "digest", needs_tokens=False).SerializeToString()
+    assert convert.grade_unit(grader_pb2.GradeRequest.FromString(sent)) == without_tokens(unit)
+
+
+@given(
+    st.builds(
         GradedUnit,
         request_id=TEXT,
         grades=st.lists(st.lists(GRADE, max_size=3).map(tuple), max_size=3).map(tuple),
@@ -164,6 +184,17 @@ def test_graded_units_survive_the_wire(reply: GradedUnit) -> None:
     """Grades of every outcome are the same after the wire."""
     sent = convert.grade_response(reply).SerializeToString()
     assert convert.graded_unit(grader_pb2.GradeResponse.FromString(sent)) == reply
+
+
+def test_rewards_keep_their_bits() -> None:
+    """Zeros of both signs stay what they are, in any order; a score with more than a reward keeps the rest."""
+    zeros = (Grade.score(0.0), Grade.score(-0.0), Grade.score(0.0))
+    reply = GradedUnit(request_id="r", grades=(zeros, (Grade.score(1.0, metrics={"m": 2.0}), Grade.score(0.5))))
+    message = convert.grade_response(reply)
+    assert [len(group.rewards) for group in message.groups] == [3, 0]
+    found = convert.graded_unit(message)
+    assert found == reply
+    assert [str(grade.reward) for grade in found.grades[0]] == ["0.0", "-0.0", "0.0"]
 
 
 def test_small_records_survive_the_wire() -> None:
@@ -199,6 +230,13 @@ def scored(**fields: Any) -> grader_pb2.GradeResponse:
     return grader_pb2.GradeResponse(groups=[grader_pb2.GradeGroup(grades=[grade])])
 
 
+def texts(**fields: Any) -> grader_pb2.GradeRequest:
+    """A request with one text, and some of its fields spoilt."""
+    good = {"ordinals": [0], "samples": [0], "seeds": [0], "texts": ["t"], "finish_reasons": ["FINISH_REASON_STOP"]}
+    group = grader_pb2.Group(item=grader_pb2.Item(row_json="{}"), texts=grader_pb2.RolloutTexts(**{**good, **fields}))
+    return grader_pb2.GradeRequest(groups=[group])
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
@@ -209,6 +247,14 @@ def scored(**fields: Any) -> grader_pb2.GradeResponse:
             common_pb2.RolloutGroup(
                 rollouts=[common_pb2.Rollout(finish_reason="FINISH_REASON_STOP", starts_with_shared=True)]
             ),
+        ),
+        (convert.grade_unit, texts(samples=[0, 1])),
+        (convert.grade_unit, texts(finish_reasons=["FINISH_REASON_UNSPECIFIED"])),
+        (convert.graded_unit, grader_pb2.GradeResponse(groups=[grader_pb2.GradeGroup(rewards=[1.0, float("nan")])])),
+        (convert.graded_unit, grader_pb2.GradeResponse(groups=[grader_pb2.GradeGroup(rewards=[float("inf")])])),
+        (
+            convert.graded_unit,
+            grader_pb2.GradeResponse(groups=[grader_pb2.GradeGroup(rewards=[1.0], grades=[grader_pb2.Grade()])]),
         ),
         (convert.graded_unit, grader_pb2.GradeResponse(groups=[grader_pb2.GradeGroup(grades=[grader_pb2.Grade()])])),
         (

@@ -19,9 +19,9 @@ from typing import Any
 
 import psutil
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from rft_core import BuildContext, Grader, Outcome, Sampler
+from rft_core import BuildContext, Grader, GraderSpec, Outcome, Sampler
 from rft_core.config.workers import WorkerConfig
 from rft_core.errors import (
     BadReplyError,
@@ -32,6 +32,7 @@ from rft_core.errors import (
     WorkerError,
     WorkerRefusedError,
 )
+from rft_core.hosting import GraderHost
 from rft_core.pools.adapters import PooledGrader, PooledSampler
 from rft_core.pools.pool import Pool, open_pool
 from rft_core.registry import Registry
@@ -115,6 +116,47 @@ def test_local_and_remote_give_the_same(opened: Open, tmp_path: Path) -> None:
     assert sampled[0] == sampled[1] == sampled[2]
     assert graded[0] == graded[1] == graded[2]
     assert sampled[0][0].groups[0] != sampled[0][1].groups[0]
+
+
+@pytest.mark.parametrize("worker", [IN_PROCESS, LOCAL], ids=["in process", "worker"])
+def test_graders_get_the_tokens_that_they_need(worker: dict[str, Any], opened: Open) -> None:
+    """A grader gets tokens and log-probabilities unless it says that it needs none, wherever it runs."""
+    unit = grade_unit()
+    told = opened({"type": "test_tokens"}, worker).submit(unit).result()
+    blind = opened({"type": "test_blind"}, worker).submit(unit).result()
+    for group, of_told, of_blind in zip(unit.groups, told.grades, blind.grades, strict=True):
+        for rollout, grade in zip(group.rollouts, of_told, strict=True):
+            segments = [[s.role, list(s.token_ids), list(s.logprobs or ())] for s in rollout.segments]
+            assert (grade.reward, grade.details) == (rollout.completion_tokens, {"segments": segments})
+        assert {(grade.reward, len(grade.details["segments"])) for grade in of_blind} == {(0.0, 0)}
+
+
+def test_grades_of_texts_are_those_of_whole_rollouts(opened: Open, tmp_path: Path) -> None:
+    """A worker that is sent texts alone gives the grades that the grader gives with all there is."""
+    unit = grade_unit(groups=3, group=12)
+    similar = {"type": "text_similarity", "name": "t", "evaluation_metric": "fuzzy_match"}
+    for raw in (
+        {"type": "test_text_length"},
+        {**similar, "input": "{{sample.output_text}}", "reference": "answer 7 to {{item.answer}}"},
+        {"type": "regex", "pattern": "answer [02]"},
+        {"type": "length", "unit": "characters", "max": 13, "falloff": 9},
+    ):
+        whole = GraderHost(REGISTRY.build("grader", raw, BuildContext(base_dir=tmp_path)))
+        expected = whole.grade(unit).grades
+        whole.close()
+        assert len({grade.reward for grades in expected for grade in grades}) > 1
+        assert opened(raw, LOCAL).submit(unit).result().grades == expected
+
+
+def test_a_grader_needs_the_tokens_that_one_inside_it_needs() -> None:
+    """Counting tokens inside a multi grader asks for tokens; without a declaration a grader gets them."""
+    text = {"type": "string_check", "name": "s", "input": "a", "reference": "a", "operation": "eq"}
+    length = {"type": "length", "name": "l", "unit": "tokens", "max": 3}
+    multi = {"type": "multi", "name": "m", "calculate_output": "s + l"}
+    assert not REGISTRY.needs_tokens({**multi, "graders": {"s": text, "l": {**length, "unit": "words"}}})
+    assert REGISTRY.needs_tokens({**multi, "graders": {"s": text, "l": length}})
+    assert REGISTRY.needs_tokens({"type": "test_constant"})
+    assert GraderSpec(name="g", config=BaseModel, build=lambda *_: None, summary="").needs_tokens(None)  # type: ignore[arg-type,return-value]
 
 
 def test_all_samplers_share_the_work(opened: Open, tmp_path: Path, events: Events) -> None:

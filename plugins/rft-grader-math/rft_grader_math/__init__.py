@@ -28,5 +28,6 @@ def rft_graders() -> Iterable[GraderSpec]:
             build=_build,
             summary="1 if the answer in a text is mathematically equal to the reference, else 0.",
             variables=_variables,
+            needs_tokens=lambda config: False,
         )
     ]

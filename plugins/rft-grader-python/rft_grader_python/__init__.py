@@ -49,6 +49,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             build=_python,
             summary="Your function grade(sample, item) from the run file, in a sandbox.",
             costly=lambda config: True,
+            needs_tokens=lambda config: False,
         ),
         GraderSpec(
             name="code_tests",
@@ -57,5 +58,6 @@ def rft_graders() -> Iterable[GraderSpec]:
             summary="Runs the program that the model wrote against tests, in a sandbox.",
             costly=lambda config: True,
             variables=template_variables,
+            needs_tokens=lambda config: False,
         ),
     ]

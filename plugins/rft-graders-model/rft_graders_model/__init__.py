@@ -55,6 +55,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             variables=_variables,
             deterministic=_deterministic,
             costly=lambda config: True,
+            needs_tokens=lambda config: False,
         ),
         GraderSpec(
             name="label_model",
@@ -64,6 +65,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             variables=_variables,
             deterministic=_deterministic,
             costly=lambda config: True,
+            needs_tokens=lambda config: False,
         ),
         GraderSpec(
             name="rank_model",
@@ -74,6 +76,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             deterministic=_deterministic,
             costly=lambda config: True,
             whole_groups=lambda config: True,
+            needs_tokens=lambda config: False,
         ),
         GraderSpec(
             name="endpoint",
@@ -82,5 +85,6 @@ def rft_graders() -> Iterable[GraderSpec]:
             summary="Your HTTP service gives each completion a score.",
             deterministic=_deterministic,
             costly=lambda config: True,
+            needs_tokens=lambda config: False,
         ),
     ]

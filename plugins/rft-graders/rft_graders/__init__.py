@@ -82,6 +82,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             build=_string_check,
             summary="1 if two strings are equal, different, or one contains the other; else 0.",
             variables=template_variables,
+            needs_tokens=lambda config: False,
         ),
         GraderSpec(
             name="text_similarity",
@@ -91,6 +92,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             variables=template_variables,
             deterministic=lambda config: config.evaluation_metric != "cosine",
             costly=lambda config: config.evaluation_metric == "cosine",
+            needs_tokens=lambda config: False,
         ),
         GraderSpec(
             name="regex",
@@ -98,6 +100,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             build=_regex,
             summary="1 if a pattern matches, or if what it captures equals a text; else 0.",
             variables=format_variables,
+            needs_tokens=lambda config: False,
         ),
         GraderSpec(
             name="json_schema",
@@ -105,6 +108,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             build=_json_schema,
             summary="Whether a text is JSON that a schema describes.",
             variables=format_variables,
+            needs_tokens=lambda config: False,
         ),
         GraderSpec(
             name="xml_format",
@@ -112,6 +116,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             build=_xml_format,
             summary="Whether tags stand in order, once each, with text in them.",
             variables=format_variables,
+            needs_tokens=lambda config: False,
         ),
         GraderSpec(
             name="length",
@@ -119,6 +124,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             build=_length,
             summary="1 for a text as long as it should be, less in a straight line beyond.",
             variables=format_variables,
+            needs_tokens=lambda config: config.unit == "tokens",
         ),
         GraderSpec(
             name="repetition",
@@ -126,6 +132,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             build=_repetition,
             summary="The share of a text's phrases that repeat no earlier one.",
             variables=format_variables,
+            needs_tokens=lambda config: False,
         ),
         GraderSpec(
             name="multi",
@@ -133,5 +140,6 @@ def rft_graders() -> Iterable[GraderSpec]:
             build=_multi,
             summary="Combines the scores of other graders by a formula.",
             nested=_nested,
+            needs_tokens=lambda config: False,
         ),
     ]

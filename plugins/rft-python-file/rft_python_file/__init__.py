@@ -36,6 +36,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             deterministic=lambda config: config.deterministic,
             whole_groups=lambda config: config.scope == "group",
             files=lambda config: (config.file,),
+            needs_tokens=lambda config: False,
         )
     ]
 

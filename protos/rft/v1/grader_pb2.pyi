@@ -34,14 +34,30 @@ class Item(_message.Message):
     def __init__(self, key: _Optional[str] = ..., index: _Optional[int] = ..., row_json: _Optional[str] = ...) -> None: ...
 
 class Group(_message.Message):
-    __slots__ = ("ordinal", "item", "rollouts")
+    __slots__ = ("ordinal", "item", "rollouts", "texts")
     ORDINAL_FIELD_NUMBER: _ClassVar[int]
     ITEM_FIELD_NUMBER: _ClassVar[int]
     ROLLOUTS_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
     ordinal: int
     item: Item
     rollouts: _common_pb2.RolloutGroup
-    def __init__(self, ordinal: _Optional[int] = ..., item: _Optional[_Union[Item, _Mapping]] = ..., rollouts: _Optional[_Union[_common_pb2.RolloutGroup, _Mapping]] = ...) -> None: ...
+    texts: RolloutTexts
+    def __init__(self, ordinal: _Optional[int] = ..., item: _Optional[_Union[Item, _Mapping]] = ..., rollouts: _Optional[_Union[_common_pb2.RolloutGroup, _Mapping]] = ..., texts: _Optional[_Union[RolloutTexts, _Mapping]] = ...) -> None: ...
+
+class RolloutTexts(_message.Message):
+    __slots__ = ("ordinals", "samples", "seeds", "texts", "finish_reasons")
+    ORDINALS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    SEEDS_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    FINISH_REASONS_FIELD_NUMBER: _ClassVar[int]
+    ordinals: _containers.RepeatedScalarFieldContainer[int]
+    samples: _containers.RepeatedScalarFieldContainer[int]
+    seeds: _containers.RepeatedScalarFieldContainer[int]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    finish_reasons: _containers.RepeatedScalarFieldContainer[_common_pb2.FinishReason]
+    def __init__(self, ordinals: _Optional[_Iterable[int]] = ..., samples: _Optional[_Iterable[int]] = ..., seeds: _Optional[_Iterable[int]] = ..., texts: _Optional[_Iterable[str]] = ..., finish_reasons: _Optional[_Iterable[_Union[_common_pb2.FinishReason, str]]] = ...) -> None: ...
 
 class GradeRequest(_message.Message):
     __slots__ = ("request_id", "run_id", "component_digest", "groups", "timeout_s")
@@ -111,10 +127,12 @@ class TokenUsage(_message.Message):
     def __init__(self, prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., calls: _Optional[int] = ...) -> None: ...
 
 class GradeGroup(_message.Message):
-    __slots__ = ("grades",)
+    __slots__ = ("grades", "rewards")
     GRADES_FIELD_NUMBER: _ClassVar[int]
+    REWARDS_FIELD_NUMBER: _ClassVar[int]
     grades: _containers.RepeatedCompositeFieldContainer[Grade]
-    def __init__(self, grades: _Optional[_Iterable[_Union[Grade, _Mapping]]] = ...) -> None: ...
+    rewards: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, grades: _Optional[_Iterable[_Union[Grade, _Mapping]]] = ..., rewards: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class GradeResponse(_message.Message):
     __slots__ = ("request_id", "groups", "busy")

@@ -32,6 +32,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             summary=summary,
             deterministic=lambda _, name=name: name not in ("noisy", "paid"),
             costly=lambda _, name=name: name == "paid",
+            needs_tokens=lambda _, name=name: name not in ("text_length", "blind"),
         )
         for name, config, build, summary in GRADERS
     ]

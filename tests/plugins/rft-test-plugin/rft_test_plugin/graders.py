@@ -85,6 +85,21 @@ def text_length(config: NoConfig, context: BuildContext) -> FunctionGrader:
     )
 
 
+def tokens(config: NoConfig, context: BuildContext) -> FunctionGrader:
+    """Tells all that it was given of the tokens."""
+
+    def grade(group: Group) -> list[Grade]:
+        return [
+            Grade.score(
+                rollout.completion_tokens,
+                details={"segments": [[s.role, list(s.token_ids), list(s.logprobs or ())] for s in rollout.segments]},
+            )
+            for rollout in group.rollouts
+        ]
+
+    return FunctionGrader(grade)
+
+
 def raising(config: NoConfig, context: BuildContext) -> FunctionGrader:
     def grade(group: Group) -> list[Grade]:
         raise ValueError(f"no number in {group.item.key}")
@@ -133,6 +148,8 @@ def killer(config: KillerConfig, context: BuildContext) -> FunctionGrader:
 GRADERS: list[tuple[str, type[ComponentConfig], Callable[[Any, BuildContext], FunctionGrader], str]] = [
     ("constant", ConstantConfig, constant, "The same reward for all."),
     ("text_length", NoConfig, text_length, "A reward that depends on the text."),
+    ("tokens", NoConfig, tokens, "A reward that depends on the tokens."),
+    ("blind", NoConfig, tokens, "The same, but it says that it needs no tokens."),
     ("raising", NoConfig, raising, "Raises."),
     ("exiting", NoConfig, exiting, "Calls sys.exit."),
     ("slow", SlowConfig, slow, "Takes its time."),
