@@ -6,10 +6,13 @@ tell the difference.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +22,9 @@ from rft_core.errors import BadReplyError, ComponentError, PolicyNotLoadedError
 from rft_core.protocols import Grader, Sampler
 from rft_core.replies import check_sampled, settle_grades
 from rft_core.types import Busy, Grade, GradedUnit, GradeUnit, Group, SampledUnit, SamplerInfo, SampleUnit, WeightRef
+
+QUICK_S = 0.001
+"""A unit graded in less never needs a second thread."""
 
 
 class SamplerHost:
@@ -93,7 +99,7 @@ def same_policy(one: WeightRef, other: WeightRef) -> bool:
 
 
 class GraderHost:
-    """Serves a grader with `concurrency` threads. `grade` may be called from several threads at once.
+    """Serves a grader with `concurrency` threads. `submit` and `grade` may be called from any thread.
 
     A Python thread cannot be stopped: a call that exceeds its time is left behind and another thread
     takes its place. With `max_hung` calls left behind the host is `exhausted` and its process should
@@ -107,35 +113,42 @@ class GraderHost:
         self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._hung = 0
+        self._watch = _Watch(self._replace_lane)
         for _ in range(concurrency):
             self._add_lane()
 
     @property
     def exhausted(self) -> bool:
-        """Too many calls hang; `grade` refuses further work."""
+        """Too many calls hang; `submit` refuses further work."""
         return self._hung >= self.max_hung
 
-    def grade(self, unit: GradeUnit) -> GradedUnit:
-        """One grade per rollout, whatever the grader does. ComponentError when the host is exhausted."""
+    def submit(self, unit: GradeUnit) -> Future[GradedUnit]:
+        """One grade per rollout, whatever the grader does. ComponentError when the host is exhausted.
+
+        Blocks for at most `QUICK_S`: a grader that compares texts is done by then, and its future too, which
+        spares it the threads beside the first."""
         if self.exhausted:
             raise ComponentError(
                 f"{self._hung} calls of the grader exceeded their time and still hang; run it in a worker process, which is replaced then"
             )
-        batch = _Batch(unit.groups)
-        start_s = time.monotonic()
-        if unit.groups:
-            for _ in range(min(self.concurrency, len(unit.groups))):
+        batch = _Batch(unit)
+        self._watch.add(batch)
+        self._batches.put(batch)
+        with suppress(TimeoutError):
+            batch.future.result(QUICK_S)
+        if not batch.future.done():
+            for _ in range(min(self.concurrency, len(unit.groups)) - 1):
                 self._batches.put(batch)
-            while not batch.done.wait(batch.next_deadline_s(unit.timeout_s)):
-                for _ in range(batch.expire(unit.timeout_s)):
-                    self._replace_lane(batch)
-        busy = Busy(kind="grade", start_s=min(batch.started_s.values(), default=start_s), end_s=time.monotonic())
-        grades = tuple(batch.grades[index] for index in range(len(unit.groups)))
-        return GradedUnit(request_id=unit.request_id, grades=grades, busy=(busy,))
+        return batch.future
+
+    def grade(self, unit: GradeUnit) -> GradedUnit:
+        """The same, waited for."""
+        return self.submit(unit).result()
 
     def close(self) -> None:
         for _ in range(self.concurrency):
             self._batches.put(None)
+        self._watch.close()
         self._grader.close()
 
     def _add_lane(self) -> None:
@@ -167,48 +180,111 @@ def grade_group(grader: Grader, group: Group) -> tuple[Grade, ...]:
 
 
 class _Batch:
-    """The groups of one unit, shared by the lanes that grade it and the thread that waits for them."""
+    """The groups of one unit, shared by the lanes that grade it; when all have grades, `future` has the answer."""
 
-    def __init__(self, groups: Sequence[Group]) -> None:
-        self.groups = groups
-        self.grades: dict[int, tuple[Grade, ...]] = {}
-        self.started_s: dict[int, float] = {}
-        self.done = threading.Event()
+    def __init__(self, unit: GradeUnit) -> None:
+        self.groups = unit.groups
+        self.future: Future[GradedUnit] = Future()
+        self.future.set_running_or_notify_cancel()  # whoever waits may go away, the lanes do not
+        self._unit = unit
+        self._grades: dict[int, tuple[Grade, ...]] = {}
+        self._submitted_s = time.monotonic()
+        self._started_s: dict[int, float] = {}
         self._lock = threading.Lock()
+        if not unit.groups:
+            self._settle()
 
     def take(self) -> int | None:
         """The next group to grade, None when all are taken."""
         with self._lock:
-            index = len(self.started_s)
+            index = len(self._started_s)
             if index == len(self.groups):
                 return None
-            self.started_s[index] = time.monotonic()
+            self._started_s[index] = time.monotonic()
             return index
 
     def finish(self, index: int, grades: tuple[Grade, ...]) -> bool:
         """Store an answer; False if the group's time was over before."""
         with self._lock:
-            if index in self.grades:
+            if index in self._grades:
                 return False
-            self.grades[index] = grades
-            if len(self.grades) == len(self.groups):
-                self.done.set()
-            return True
+            self._grades[index] = grades
+            complete = len(self._grades) == len(self.groups)
+        if complete:
+            self._settle()
+        return True
 
-    def next_deadline_s(self, timeout_s: float) -> float:
-        """Seconds until the first running group exceeds its time."""
+    def next_deadline_s(self) -> float:
+        """When the first running group exceeds its time, by the monotonic clock; no later group can before that."""
         with self._lock:
-            running = [start for index, start in self.started_s.items() if index not in self.grades]
-        return max(0.0, min(running) + timeout_s - time.monotonic()) if running else timeout_s
+            running = [start for index, start in self._started_s.items() if index not in self._grades]
+        return min(running, default=time.monotonic()) + self._unit.timeout_s
 
-    def expire(self, timeout_s: float) -> int:
-        """Grade the running groups whose time is over as timed out, and say how many they were."""
-        now = time.monotonic()
+    def expire(self, on_late: Callable[[_Batch], None]) -> None:
+        """Grade the running groups whose time is over as timed out, and tell of each before the answer is there."""
+        timeout_s, now = self._unit.timeout_s, time.monotonic()
         with self._lock:
-            late = [i for i, start in self.started_s.items() if i not in self.grades and now - start >= timeout_s]
+            late = [i for i, start in self._started_s.items() if i not in self._grades and now - start >= timeout_s]
             for index in late:
                 grade = Grade.timed_out(f"the grader did not answer within {timeout_s:g} s")
-                self.grades[index] = (grade,) * len(self.groups[index].rollouts)
-            if len(self.grades) == len(self.groups):
-                self.done.set()
-        return len(late)
+                self._grades[index] = (grade,) * len(self.groups[index].rollouts)
+            complete = len(self._grades) == len(self.groups)
+        for _ in late:
+            on_late(self)
+        if late and complete:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Called once, without the lock: whoever waits for the answer may take locks of its own."""
+        start_s = min(self._started_s.values(), default=self._submitted_s)
+        self.future.set_result(
+            GradedUnit(
+                request_id=self._unit.request_id,
+                grades=tuple(self._grades[index] for index in range(len(self.groups))),
+                busy=(Busy(kind="grade", start_s=start_s, end_s=time.monotonic()),),
+            )
+        )
+
+
+class _Watch:
+    """A thread that times out the groups of open batches, and tells `on_late` the batch of each."""
+
+    def __init__(self, on_late: Callable[[_Batch], None]) -> None:
+        self._on_late = on_late
+        self._open: set[_Batch] = set()
+        self._closed = False
+        self._looks_s = math.inf
+        """When it looks next, by the monotonic clock."""
+        self._condition = threading.Condition()
+        threading.Thread(target=self._run, name="grader-watch", daemon=True).start()
+
+    def add(self, batch: _Batch) -> None:
+        with self._condition:
+            self._open.add(batch)
+            if batch.next_deadline_s() < self._looks_s:
+                self._condition.notify()
+        batch.future.add_done_callback(lambda _: self._remove(batch))
+
+    def close(self) -> None:
+        """End when no batch is open any more."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify()
+
+    def _remove(self, batch: _Batch) -> None:
+        with self._condition:
+            self._open.discard(batch)
+            if self._closed:
+                self._condition.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                if self._closed and not self._open:
+                    return
+                self._looks_s = min((batch.next_deadline_s() for batch in self._open), default=math.inf)
+                wait_s = max(0.0, self._looks_s - time.monotonic())
+                self._condition.wait(None if wait_s == math.inf else min(wait_s, threading.TIMEOUT_MAX))
+                batches = list(self._open)
+            for batch in batches:
+                batch.expire(self._on_late)

@@ -128,6 +128,35 @@ def test_hung_calls_do_not_use_up_the_threads() -> None:
     host.close()
 
 
+def test_submitting_does_not_wait_for_a_slow_grader() -> None:
+    """What is submitted to slow threads is graded by all of them, and timed out, while the caller does other things."""
+    release = threading.Event()
+    host = GraderHost(FunctionGrader(lambda g: release.wait(30) and [Grade.score(1.0)] * 2), 3)
+    start_s = time.monotonic()
+    patient, hasty = host.submit(grade_unit()), host.submit(grade_unit("g-1", groups=1, timeout_s=0.2))
+    assert time.monotonic() - start_s < 0.15
+    assert not patient.done()
+    release.set()
+    assert {grade.reward for grades in patient.result(5).grades for grade in grades} == {1.0}
+    assert hasty.result(5).request_id == "g-1"
+    release.clear()
+    late = [host.submit(grade_unit(f"l-{n}", groups=1, timeout_s=0.1)) for n in range(2)]
+    assert {future.result(5).grades[0][0].outcome for future in late} == {Outcome.TIMED_OUT}
+    release.set()
+    host.close()
+    assert host.submit(grade_unit("empty", groups=0)).result(5).grades == ()
+
+
+def test_a_closed_host_leaves_no_thread() -> None:
+    """The threads that grade, and the one that watches them, end with their host."""
+    before = set(threading.enumerate())
+    graded("test_constant")
+    deadline_s = time.monotonic() + 5
+    while set(threading.enumerate()) - before and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert set(threading.enumerate()) - before == set()
+
+
 def test_a_sampler_serves_the_policy_it_loaded_and_no_other(tmp_path: Path) -> None:
     """Sampling needs a loaded policy of the same number and digest."""
     first, second = weight_ref(tmp_path / "0"), weight_ref(tmp_path / "1", 1, b"\x00\x00\x00\x40")

@@ -137,7 +137,7 @@ def _add_services(
     on_health: Callable[[bool], None],
 ) -> Components:
     running = 1 if settings.kind == "sampler" else settings.concurrency
-    executor = ThreadPoolExecutor(running if settings.kind == "sampler" else running + WAITING_UNITS, "unit")
+    executor = ThreadPoolExecutor(1, "component")
     units = Units(limit=running + WAITING_UNITS)
     components = Components(
         settings.kind,

@@ -6,16 +6,17 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 from rft.v1 import grader_pb2, grader_pb2_grpc, sampler_pb2, sampler_pb2_grpc, worker_pb2, worker_pb2_grpc
 from rft_core.errors import WorkerRefusedError
-from rft_core.hosting import GraderHost, SamplerHost
+from rft_core.hosting import SamplerHost
 from rft_core.remote import convert
 from rft_core.remote.handshake import CAN_UPLOAD, KIND_TO_PROTO, PROTOCOL_RELEASE, boot_id
-from rft_core.types import WeightRef
+from rft_core.types import GradedUnit, WeightRef
 from rft_workers import __version__
 from rft_workers.components import Components, Served
 from rft_workers.units import Units
@@ -138,7 +139,11 @@ class GraderService(grader_pb2_grpc.GraderServiceServicer):
     async def Grade(self, request: grader_pb2.GradeRequest, context: Any) -> grader_pb2.GradeResponse:  # noqa: N802
         served = self._components.get(request.run_id, request.component_digest)
         host: Any = served.host
-        start = partial(self._components.start, served, partial(_grade, host, request))
+
+        def start() -> asyncio.Future[Any]:
+            graded = host.submit(read(convert.grade_unit, request))
+            return self._components.track(served, _answer(graded))
+
         try:
             reply: grader_pb2.GradeResponse = await self._units.run(unit_key(served, request), start)
         finally:
@@ -147,5 +152,15 @@ class GraderService(grader_pb2_grpc.GraderServiceServicer):
         return reply
 
 
-def _grade(host: GraderHost, request: grader_pb2.GradeRequest) -> grader_pb2.GradeResponse:
-    return convert.grade_response(host.grade(read(convert.grade_unit, request)))
+def _answer(graded: Future[GradedUnit]) -> asyncio.Future[grader_pb2.GradeResponse]:
+    """The answer with the grades. Threads are for graders, which may block; what a conversion takes is less than
+    what handing it to a thread would."""
+    if not graded.done():
+        return asyncio.ensure_future(_later_answer(graded))
+    answer: asyncio.Future[grader_pb2.GradeResponse] = asyncio.get_running_loop().create_future()
+    answer.set_result(convert.grade_response(graded.result()))
+    return answer
+
+
+async def _later_answer(graded: Future[GradedUnit]) -> grader_pb2.GradeResponse:
+    return convert.grade_response(await asyncio.wrap_future(graded))
