@@ -2,16 +2,18 @@
 
     python benchmarks/graders/wire.py
 
-The worker is `rft-worker grader`, the grader `string_check`. A unit holds 64 rollouts in 4 groups, each with a
-prompt of 64 tokens and a completion of `--tokens` with log-probabilities. Three things take turns, over the
-same transport and with the same number of calls in flight:
+The worker is `rft-worker grader`, the grader `string_check`, which needs no tokens and is sent none. A unit
+holds 64 rollouts in 4 groups. With `--tokens N` it is sent, as a grader that needs them would be, a prompt of 64
+tokens and completions of N tokens with log-probabilities. Three things take turns, over the same transport and
+with the same number of calls in flight:
 
     echo     a server of grpc.aio whose only method returns the bytes it gets
     worker   the worker's Grade, with requests that are ready as bytes and answers that stay bytes
     client   WorkerClient.grade, as the engine calls it: records in, records out
 
 Beside grades a second, the processor time that both processes spend on one grade: it varies less where other
-work shares the machine.
+work shares the machine. `of the echo` is the median over the rounds of the echo's share in the same round, with
+the lowest and the highest; 0.50 means that grading costs as much again as the transport alone.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.5, help="Length of one measurement.")
     parser.add_argument("--in-flight", type=int, default=4)
-    parser.add_argument("--tokens", type=int, default=64, help="Length of a completion.")
+    parser.add_argument("--tokens", type=int, help="Send tokens, so many a completion.")
     parser.add_argument("--serve-echo", metavar="ADDR", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve_echo:
@@ -75,12 +77,12 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace, address: str, token: str, servers: dict[str, int]) -> None:
-    recipe = recipe_of()
+    recipe = recipe_of(needs_tokens=arguments.tokens is not None)
     client = WorkerClient(address, token)
     client.handshake("grader", timeout_s=30, patience_s=30)
     client.configure(recipe, timeout_s=30)
-    unit = unit_of("0", tuple(group_of(n, arguments.tokens) for n in range(4)))
-    message = convert.grade_request(unit, recipe.digest)
+    unit = unit_of("0", tuple(group_of(n, arguments.tokens or 64) for n in range(4)))
+    message = convert.grade_request(unit, recipe.digest, needs_tokens=recipe.needs_tokens)
     size = message.ByteSize()
     rollouts = sum(len(group.rollouts) for group in unit.groups)
     numbers = count(1)
@@ -123,12 +125,15 @@ def measure(arguments: argparse.Namespace, address: str, token: str, servers: di
     print("| through | grades/s: median (min–max) | of the echo | processor time a grade | of the echo |")
     print("|---|---|---|---|---|")
     for name, found in rates.items():
-        ratio = statistics.median(f / e for f, e in zip(found, rates["echo"], strict=True))
+        ratios = [f / e for f, e in zip(found, rates["echo"], strict=True)]
         cost = statistics.median(spent[name])
-        more = statistics.median(e / s for s, e in zip(spent[name], spent["echo"], strict=True))
-        shown = f"{statistics.median(found):,.0f} ({min(found):,.0f}–{max(found):,.0f})"
-        print(f"| {name} | {shown} | {ratio:.2f} | {cost:.1f} µs | {more:.2f} |")
+        shares = [e / s for s, e in zip(spent[name], spent["echo"], strict=True)]
+        print(f"| {name} | {spread(found, ',.0f')} | {spread(ratios)} | {cost:.1f} µs | {spread(shares)} |")
     client.close()
+
+
+def spread(values: list[float], form: str = ".2f") -> str:
+    return f"{statistics.median(values):{form}} ({min(values):{form}}–{max(values):{form}})"
 
 
 def run(call: Callable[[], object], threads: ThreadPoolExecutor, arguments: argparse.Namespace) -> tuple[int, float]:
@@ -152,11 +157,18 @@ def busy_s(server: int) -> float:
     return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in (server, os.getpid()))
 
 
-def recipe_of() -> Recipe:
+def recipe_of(*, needs_tokens: bool) -> Recipe:
     digest = convert.recipe_digest(Registry.discover().digest_of("grader", RAW), None, 0)
     config_json = convert.json_to_text(RAW)
     return Recipe(
-        kind="grader", run_id="bench", config_json=config_json, digest=digest, base_dir=Path.cwd(), model=None, seed=0
+        kind="grader",
+        run_id="bench",
+        config_json=config_json,
+        digest=digest,
+        base_dir=Path.cwd(),
+        model=None,
+        seed=0,
+        needs_tokens=needs_tokens,
     )
 
 
