@@ -19,7 +19,7 @@ from rft_core.types import Busy, GradeUnit, ModelRef, SamplerInfo, SampleUnit, W
 
 
 class InProcessPool:
-    """Same interface as `WorkerPool`, without processes: one thread for a sampler, a few for a grader."""
+    """Same interface as `WorkerPool`, without processes: one thread for a sampler, some for a grader."""
 
     def __init__(
         self,
@@ -39,7 +39,9 @@ class InProcessPool:
         self._lock = threading.Lock()
         self._closed = False
         self._host: SamplerHost | GraderHost | None = None
-        self._threads = ThreadPoolExecutor(1 if kind == "sampler" else 2, f"{kind}-in-process")
+        # A unit may be one group, and one more waits.
+        threads = 1 if kind == "sampler" else worker.concurrency + 1
+        self._threads = ThreadPoolExecutor(threads, f"{kind}-in-process")
 
     def start(self) -> None:
         self._host = self._threads.submit(self._build).result()

@@ -41,6 +41,11 @@ class Job:
     reply: Any = None
     """The first valid answer."""
 
+    @property
+    def groups(self) -> int:
+        """Groups to grade; 0 for a unit of sampling."""
+        return len(self.unit.groups) if isinstance(self.unit, GradeUnit) else 0
+
     def begin(self) -> bool:
         """Mark it as running; False if its caller cancelled it before."""
         return self.future.running() or self.future.set_running_or_notify_cancel()

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,7 +30,7 @@ from rft_core.errors import (
     WorkerRefusedError,
 )
 from rft_core.pools.pool_jobs import Job, Running, died_over, same_answer, split
-from rft_core.pools.worker_slot import Reach, WorkerSlot
+from rft_core.pools.worker_slot import LEAST_UNITS, Reach, WorkerSlot
 from rft_core.remote.client import Recipe, WorkerClient
 from rft_core.replies import check_graded, check_sampled
 from rft_core.types import Busy, GradedUnit, GradeUnit, SampledUnit, SamplerInfo, SampleUnit, WeightRef
@@ -39,8 +40,6 @@ MAX_FAULTS = 2
 """Errors of a component, or workers whose answers do not fit, after which a unit fails."""
 SUSPECT_ATTEMPTS = 2
 """A unit over which this many worker processes ended may be what ends them: its groups are tried alone."""
-GRADER_LANES = 3
-"""Units in flight at one grader worker: one is graded while another travels."""
 UNREACHABLE_S = 60.0
 """How long a pool waits with no reachable worker at all before it gives up."""
 HEDGE_POLL_S = 1.0
@@ -89,6 +88,7 @@ class WorkerPool:
                 emit=emit,
                 changed=self._changed,
                 wanted_policy=lambda: self._policy,
+                lock=lock,
             )
             for index, reach in enumerate(reaches, 1)
         ]
@@ -106,10 +106,9 @@ class WorkerPool:
         except RftError:
             self.close()
             raise
-        lanes = 1 if self._recipe.kind == "sampler" else GRADER_LANES
-        for slot in self._slots:
-            for lane in range(lanes):
-                threading.Thread(target=self._lane, args=(slot,), name=f"{slot.name}-lane-{lane}", daemon=True).start()
+        lanes = [(number, slot) for slot in self._slots for number in range(slot.lanes)]
+        for number, slot in sorted(lanes, key=itemgetter(0)):  # in turn, so that the first units go to all workers
+            threading.Thread(target=self._lane, args=(slot,), name=f"{slot.name}-lane-{number}", daemon=True).start()
         if self._config.addresses:
             threading.Thread(target=self._watch_reachability, name="reachability", daemon=True).start()
 
@@ -186,9 +185,9 @@ class WorkerPool:
         with self._condition:
             job = self._next(slot)
             while job is None and slot.ready.is_set() and not self._over:
-                if slot.solo:
+                if slot.solo or slot.full:
                     self._condition.notify()  # pass on what this lane may have been woken for
-                    self._quiet.wait()
+                    (self._quiet if slot.solo else slot.room).wait()
                 else:
                     self._condition.wait(HEDGE_POLL_S if self._hedge else None)
                 job = self._next(slot)
@@ -205,11 +204,14 @@ class WorkerPool:
                     return None
             self._running.begin(job, slot.name)
             slot.in_flight += 1
+            slot.groups += job.groups
+            if not slot.full:
+                slot.room.notify()
             return client, job, hedged
 
     def _next(self, slot: WorkerSlot) -> Job | None:
         """The first unit that waits, or else one that takes too long elsewhere while `slot` is idle."""
-        if slot.solo:
+        if slot.solo or slot.full:
             return None
         if self._queue:
             return self._queue[0]
@@ -229,6 +231,7 @@ class WorkerPool:
     def _leave(self, slot: WorkerSlot, job: Job) -> None:
         with self._condition:
             slot.in_flight -= 1
+            slot.groups -= job.groups
             if slot.solo:
                 slot.solo = not job.solo
                 self._quiet.notify_all()
@@ -245,7 +248,7 @@ class WorkerPool:
             if hedged:
                 self._emit("unit_hedged", {"request_id": job.unit.request_id, "worker": slot.name})
             if hedged or job.begin():
-                reply = self._checked(job.unit, slot.run(client, job.unit, self._deadline_s(client, job.unit)))
+                reply = self._checked(job.unit, slot.run(client, job.unit, self._deadline_s(slot, job.unit)))
         except RftError as caught:
             error = caught
         finally:
@@ -300,14 +303,13 @@ class WorkerPool:
         assert isinstance(reply, SampledUnit)
         return check_sampled(unit, reply, vocab_size=self.info.vocab_size)
 
-    def _deadline_s(self, client: WorkerClient, unit: Unit) -> float:
+    def _deadline_s(self, slot: WorkerSlot, unit: Unit) -> float:
         """For sampling the configured time; for grading what the groups' own time-outs allow at most, with as
-        many groups at once as this worker grades."""
+        many groups at once as this worker grades and as many units before it as may be in flight."""
         if isinstance(unit, SampleUnit):
             return self._config.call_timeout_s
-        at_once = self._config.concurrency if client.info is None else max(1, client.info.concurrency)
-        rounds = math.ceil(len(unit.groups) / at_once)
-        return GRADER_LANES * rounds * unit.timeout_s + GRADE_SLACK_S
+        rounds = math.ceil(len(unit.groups) / slot.at_once)
+        return LEAST_UNITS * rounds * unit.timeout_s + GRADE_SLACK_S
 
     def _suspect(self, job: Job, unit: GradeUnit, slot: WorkerSlot, error: WorkerError) -> None:
         """Grader processes ended over this unit again and again: find the group that does it, and grade
@@ -366,8 +368,8 @@ class WorkerPool:
         self._wake_all()
 
     def _wake_all(self) -> None:
-        self._condition.notify_all()
-        self._quiet.notify_all()
+        for waiting in (self._condition, self._quiet, *(slot.room for slot in self._slots)):
+            waiting.notify_all()
 
     def _watch_reachability(self) -> None:
         """Give up when no worker at any address could be reached for a while."""

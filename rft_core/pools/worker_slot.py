@@ -36,6 +36,10 @@ MAX_BAD_REPLIES = 2
 """Answers that fail the checks, after which a worker is taken out."""
 RECONNECT_S = 5.0
 CLOSE_GRACE_S = 5.0
+LEAST_UNITS = 3
+"""Units in flight at one grader at least: one is graded while another travels."""
+GROUPS_AHEAD = 2
+"""Groups in flight at one grader beyond those that it grades at the same time: they wait there for a free thread."""
 
 Emit = Callable[[str, dict[str, Any]], None]
 
@@ -63,6 +67,7 @@ class WorkerSlot:
         emit: Emit,
         changed: Callable[[], None],
         wanted_policy: Callable[[], WeightRef | None],
+        lock: threading.RLock,
     ) -> None:
         self.recipe, self.config, self.reach = recipe, config, reach
         self.name = f"{recipe.kind}-{index}" if reach is None else f"{recipe.kind}-{index} ({reach.address})"
@@ -71,7 +76,11 @@ class WorkerSlot:
         self.error: RftError | None = None
         """Why the worker did not start, or was given up."""
         self.in_flight = 0
-        """Units it computes now. Both are the pool's, under its lock."""
+        """Units it computes now. This and the next three are the pool's, under its lock."""
+        self.groups = 0
+        """Groups in these units."""
+        self.room = threading.Condition(lock)
+        """Lanes wait here while the worker has enough to do."""
         self.solo = False
         """A suspect unit has the worker for itself."""
         self.lost = False
@@ -92,6 +101,22 @@ class WorkerSlot:
         self._bad_replies = 0
         self._failures = 0
         self._keeper = threading.Thread(target=self._keep, name=f"keeper-{self.name}", daemon=True)
+
+    @property
+    def at_once(self) -> int:
+        """Groups that a grader worker grades at the same time: by its own account, or as it was told."""
+        info = self.client.info if self.client is not None else None
+        return self.config.concurrency if info is None else max(1, info.concurrency)
+
+    @property
+    def lanes(self) -> int:
+        """Units that may be in flight: at a grader as many as keep it at work when each is one group."""
+        return 1 if self.recipe.kind == "sampler" else max(LEAST_UNITS, self.at_once + GROUPS_AHEAD)
+
+    @property
+    def full(self) -> bool:
+        """Whether a grader has enough to do: with more, units would wait here while other workers are idle."""
+        return self.in_flight >= LEAST_UNITS and self.groups >= self.at_once + GROUPS_AHEAD
 
     def start(self) -> None:
         """Bring the worker up in the background."""

@@ -137,6 +137,31 @@ def grade(sample, item):
     assert texts.item.row["list"] == [1]
 
 
+COUNTED = """
+import threading, time
+lock, running, most = threading.Lock(), 0, 0
+def grade(sample, item):
+    global running, most
+    with lock:
+        running += 1
+        most = max(most, running)
+    time.sleep(0.1)
+    with lock:
+        running -= 1
+    if sample["output_text"] == "odd":
+        raise ValueError("odd")
+    return most
+"""
+
+
+@pytest.mark.parametrize(("concurrency", "most"), [(None, 1), (2, 2), (8, 6)])
+def test_calls_at_the_same_time(tmp_path: Path, concurrency: int | None, most: int) -> None:
+    """With `concurrency` the rollouts of a group share so many calls; each grade stays at its place."""
+    graded = grader(tmp_path, COUNTED, concurrency=concurrency).grade(group("a", "odd", "b", "c", "odd", "d"))
+    assert [grade.outcome is Outcome.SCORE for grade in graded] == [True, False, True, True, False, True]
+    assert max(grade.reward or 0 for grade in graded) == most
+
+
 def test_group_scope_sees_all_samples(tmp_path: Path) -> None:
     """With `scope: group` the function compares the samples of a group and returns one result each."""
     source = """

@@ -624,6 +624,26 @@ def test_two_runs_share_a_worker_that_keeps_one_component(opened: Open, hand: Ha
             assert len(reply.groups[0][0].segments[1].token_ids) == tokens
 
 
+@pytest.mark.parametrize("groups", [1, 3, 12])
+@pytest.mark.parametrize("worker", [{"in_process": True}, {"count": 1}, {"count": 3}])
+def test_graders_are_kept_at_work(worker: dict[str, Any], groups: int, opened: Open) -> None:
+    """As many groups are graded at the same time as the setting says, in every worker, whatever the size of a
+    unit: 72 groups of 0.4 s, 12 at a time and worker, take as long as that and not as the units do one by one."""
+    pool = opened({"type": "test_slow", "delay_s": 0.4}, {**worker, "concurrency": 12})
+    start_s = time.monotonic()
+    wait([pool.submit(grade_unit(f"g-{n}", groups=groups)) for n in range(72 // groups)])
+    least_s = 0.4 * 72 / (12 * worker.get("count", 1))
+    assert least_s <= time.monotonic() - start_s < 1.5 * least_s + 0.4
+
+
+def test_units_of_all_sizes_are_graded(opened: Open) -> None:
+    """Lanes that wait because their worker has enough to do are woken when it has room: no unit is left behind."""
+    pool = opened({"type": "test_slow", "delay_s": 0.01}, {"count": 2, "concurrency": 6})
+    sizes = random.Random(7).choices((1, 2, 9, 20), k=200)
+    futures = [pool.submit(grade_unit(f"g-{n}", groups=size)) for n, size in enumerate(sizes)]
+    assert [len(future.result(timeout=60).grades) for future in futures] == sizes
+
+
 def test_a_grader_that_takes_one_group_at_a_time_is_given_the_time(
     opened: Open, hand: Hand, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,12 @@ class PythonFileGraderConfig(_FunctionConfig):
         "rollout",
         description="rollout: called once per rollout. group: once per group, with the list of samples; returns a list.",
     )
+    concurrency: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Most calls at the same time, for each grader worker, also for rollouts of one group; empty: those of a group one after the other. For functions that wait, such as for a service.",
+    )
     deterministic: bool = Field(
         True,
         description="Whether the same completion always gets the same grade. false for a judge that draws at random.",

@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -42,14 +44,16 @@ class PythonFileGrader:
         self._fingerprint = source_fingerprint(base_dir, config.file) if self._path.is_file() else ""
         self._function = load_function(base_dir, config.file, config.function)
         require_arguments(self._function, config.path, "samples" if self._per_group else "sample", "item")
+        self._slots = None if config.concurrency is None else threading.Semaphore(config.concurrency)
 
     def grade(self, group: Group) -> Sequence[Grade]:
         """One grade per rollout, in order."""
         samples = [sample_dict(rollout) for rollout in group.rollouts]
         if not self._per_group:
-            return [self._call_one(sample, group) for sample in samples]
+            return self._call_each(samples, group)
         try:
-            results = self._function(samples, copy.deepcopy(dict(group.item.row)))
+            with self._slots or nullcontext():
+                results = self._function(samples, copy.deepcopy(dict(group.item.row)))
         except (Exception, SystemExit) as error:  # noqa: BLE001  # user code: its failure is a grade
             return [self._failed(error)] * len(samples)
         if not isinstance(results, list | tuple) or len(results) != len(samples):
@@ -65,6 +69,24 @@ class PythonFileGrader:
 
     def close(self) -> None:
         """Nothing to release."""
+
+    def _call_each(self, samples: Sequence[Mapping[str, Any]], group: Group) -> list[Grade]:
+        """One grade per sample, in order. With a `concurrency` each call has a thread, which does not keep the
+        process alive: one that hangs cannot be stopped."""
+        if self._slots is None:
+            return [self._call_one(sample, group) for sample in samples]
+        slots, grades = self._slots, dict[int, Grade]()
+
+        def call(number: int) -> None:
+            with slots:
+                grades[number] = self._call_one(samples[number], group)
+
+        threads = [threading.Thread(target=call, args=(number,), daemon=True) for number in range(len(samples))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return [grades[number] for number in range(len(samples))]
 
     def _call_one(self, sample: Mapping[str, Any], group: Group) -> Grade:
         try:
