@@ -33,6 +33,10 @@ MAGIC = b"RFTJ"
 HEADER = struct.Struct("<4sII")
 MAX_RECORD_BYTES = 64 << 20
 CANONICAL_KINDS = frozenset({"run", "plan", "rollouts", "update", "evaluation"})
+STEP_KINDS = frozenset({"plan", "rollouts", "update"})
+"""Every step has one of each, so that old ones are not kept in memory."""
+RECENT_STEPS = 16
+"""Steps of which a writer keeps these records at hand; what was there when it opened the journal stays too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +52,14 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.records: list[Record] = []
         self.steps_done = 0
         """The last step that counts: the highest with an update. A replay may add another update of an earlier one."""
         self.cut_bytes = 0
         """Bytes of a torn tail that opening cut off."""
+        self._count = 0
         self._latest: dict[tuple[str, int | None], Record] = {}
+        self._forgotten: dict[str, int] = {}
+        """The last step of a kind whose record is on disk alone."""
         self._hash = hashlib.sha256()
         self._handle: BinaryIO | None = None
         self._good_bytes = 0
@@ -70,17 +76,34 @@ class Journal:
         """Hash of all canonical records so far, in order: equal for equal runs."""
         return self._hash.hexdigest()
 
+    @property
+    def records(self) -> list[Record]:
+        """All records, in order, read from disk."""
+        found: list[Record] = []
+        with storage("read the journal", self.folder):
+            for segment in self._segments():
+                found += (record for record, _ in _frames(segment.read_bytes(), len(found)))
+        return found
+
     def last(self, kind: str, step: int | None = None) -> Record | None:
-        """The latest record of a kind, of one step if given."""
-        return self._latest.get((kind, step))
+        """The latest record of a kind, of one step if given. One that is not at hand any more is read from disk."""
+        found = self._latest.get((kind, step))
+        if found is None and step is not None and step <= self._forgotten.get(kind, -1):
+            found = next((r for r in reversed(self.records) if (r.kind, r.step) == (kind, step)), None)
+        return found
 
     def append(self, record: Record) -> None:
         """Write one record to the operating system. It survives a crash of the process from here on,
         and of the machine after `commit`. When it raises, the record was not written."""
-        frame = _frame(len(self.records), record)
+        frame = _frame(self._count, record)
         with storage("append to the journal", self.folder):
             self._write(frame)
         self._remember(record)
+        self._forget(record.kind, record.step - RECENT_STEPS)
+
+    def _forget(self, kind: str, step: int) -> None:
+        if kind in STEP_KINDS and self._latest.pop((kind, step), None) is not None:
+            self._forgotten[kind] = max(step, self._forgotten.get(kind, step))
 
     def _write(self, frame: bytes) -> None:
         """Write all of it or none. What a failed write leaves is cut off, at the latest before the next one,
@@ -144,7 +167,7 @@ class Journal:
         fsync_folder(self.folder)
 
     def _remember(self, record: Record) -> None:
-        self.records.append(record)
+        self._count += 1
         self._latest[record.kind, None] = self._latest[record.kind, record.step] = record
         if record.kind == "update":
             self.steps_done = max(self.steps_done, record.step)
@@ -161,7 +184,7 @@ class Journal:
                 )
             data = segment.read_bytes()
             good = 0
-            for record, end in _frames(data, len(self.records)):
+            for record, end in _frames(data, self._count):
                 self._remember(record)
                 good = end
             if good == len(data):

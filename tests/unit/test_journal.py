@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,37 @@ def test_reading_gives_what_was_appended(tmp_path: Path) -> None:
     assert again.last("update") == expected[-1]
     assert again.last("update", 3) == expected[3]
     assert again.last("plan") is None
+
+
+def test_memory_does_not_grow_with_the_steps(tmp_path: Path) -> None:
+    """Old records of steps are read from disk when they are asked for; those of evaluations stay at hand."""
+
+    def appended(journal: Journal, steps: range) -> int:
+        for step in steps:
+            journal.append(Record(kind="plan", step=step, data={"indices": [step + 1000 * n for n in range(100)]}))
+            journal.append(Record(kind="update", step=step, data={"policy": step}))
+            if step % 100 == 0:
+                journal.append(Record(kind="evaluation", step=step))
+                journal.new_segment()
+        return tracemalloc.get_traced_memory()[0]
+
+    journal = Journal(tmp_path)
+    tracemalloc.start()
+    try:
+        growth = appended(journal, range(1, 201)) - appended(journal, range(201, 1001))
+    finally:
+        tracemalloc.stop()
+    assert abs(growth) < 20_000, "800 steps of 4 kB each"
+    assert [journal.last("update", step).data["policy"] for step in (1, 500, 999)] == [1, 500, 999]  # type: ignore[union-attr]
+    assert journal.last("update", 1001) is journal.last("plan", 0) is None
+    assert journal.last("evaluation", 100) is not None
+    again = Journal(tmp_path)
+    assert again.canonical_sha256 == journal.canonical_sha256
+    assert again.records == journal.records
+    again.append(Record(kind="update", step=500, data={"policy": -500}))  # as a replay may
+    assert again.last("update", 500) == again.last("update") == again.records[-1]
+    again.append(Record(kind="update", step=516))
+    assert again.last("update", 500).data["policy"] == -500  # type: ignore[union-attr]
 
 
 def test_the_hash_covers_canonical_data_alone(tmp_path: Path) -> None:
