@@ -23,7 +23,8 @@ from rft_core.runs.assembly import check_components, grader_variables, open_sour
 from rft_core.runs.checks.report import CheckReport
 from rft_core.runs.checks.samples import read_run, read_samples
 from rft_core.runs.evaluate_model import evaluate_model, open_rows, read_grader, sampling_of, target_of
-from rft_core.runs.preflight import check_model, try_grader
+from rft_core.runs.grader_gate import judge
+from rft_core.runs.preflight import Findings, check_model, try_grader
 from rft_core.runs.run import Listener
 from rft_core.storage.rundir import RunDir
 from rft_core.types import Item
@@ -91,6 +92,9 @@ def validate(run_file: str | Path, *, overrides: Sequence[str] = ()) -> dict[str
             test_variables=grader_variables(registry, config),
         )
         found = [try_grader(registry, config, sources.train, parsed.base_dir)]
+        verdict = judge(registry, config, sources.train, parsed.base_dir) if not found[0].errors else None
+        if verdict is not None and verdict.word == "bad":
+            found.append(Findings(errors=[verdict.reason]))
         if number == 0:  # later stages start from the weights of the one before
             found.append(check_model(config, parsed.base_dir))
         reports[name] = replace(

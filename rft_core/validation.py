@@ -131,6 +131,25 @@ def check_data(
     )
 
 
+def missing_variables(name: str, source: DataSource, variables: Sequence[str]) -> list[str]:
+    """A sentence for each template variable, such as `item.answer`, that a row of the source lacks. Reads every
+    row once and nothing else of it, so that a run can ask before it starts."""
+    paths = [v for v in map(compile_variable, dict.fromkeys(variables)) if v.steps[0] == "item"]
+    missing = {path.name: [0, -1] for path in paths}
+    for index in range(len(source)) if paths else ():
+        namespaces = {"item": source.item(index).row}
+        for path in paths:
+            try:
+                path.find(namespaces)
+            except MissingVariableError:
+                _count(missing[path.name], index)
+    return [
+        _missing_in(name, VariableProblem(variable=n, rows=rows, first_key=source.item(first).key), len(source))
+        for n, (rows, first) in missing.items()
+        if rows
+    ]
+
+
 class _Scan:
     """One pass over a source."""
 
@@ -176,9 +195,7 @@ class _Scan:
             counter = self._null[path.name]
         except MissingVariableError:
             counter = self._missing[path.name]
-        counter[0] += 1
-        if counter[1] < 0:
-            counter[1] = index
+        _count(counter, index)
 
     def _problems(self, counters: Mapping[str, list[int]]) -> tuple[VariableProblem, ...]:
         return tuple(
@@ -191,6 +208,13 @@ class _Scan:
         repeats = np.flatnonzero(earlier != np.arange(len(self.exact)))
         examples = tuple((self.key(earlier[i]), self.key(i)) for i in repeats[:EXAMPLES])
         return Pairs(rows=len(repeats), examples=examples)
+
+
+def _count(counter: list[int], index: int) -> None:
+    """`counter` holds how many rows there were, and the first."""
+    counter[0] += 1
+    if counter[1] < 0:
+        counter[1] = index
 
 
 def normalised(text: str) -> str:
@@ -243,10 +267,14 @@ def _lengths(lengths: np.ndarray) -> Lengths:
 def _errors(name: str, split: SplitReport) -> list[str]:
     if split.rows == 0:
         return [f"the {name} data has no rows"]
-    return [
-        f"{{{{{p.variable}}}}} is missing in {p.rows} of {split.rows} {name} rows, first in {p.first_key}; add the key, or correct the template"
-        for p in split.missing
-    ]
+    return [_missing_in(name, problem, split.rows) for problem in split.missing]
+
+
+def _missing_in(name: str, problem: VariableProblem, rows: int) -> str:
+    return (
+        f"{{{{{problem.variable}}}}} is missing in {problem.rows} of {rows} {name} rows, first in {problem.first_key}; "
+        "add the key, or correct the template"
+    )
 
 
 def _warnings(name: str, split: SplitReport) -> list[str]:

@@ -135,9 +135,11 @@ class RunConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _plain_model(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("model"), dict) and "type" not in values["model"]:
-            values = {**values, "model": {"type": "pretrained", **values["model"]}}
+    def _default_types(cls, values: Any) -> Any:
+        """A model is a folder or hub id, and is sampled by transformers, unless they say otherwise."""
+        for key, kind in (("model", "pretrained"), ("sampler", "transformers")):
+            if isinstance(values, dict) and isinstance(values.get(key), dict) and "type" not in values[key]:
+                values = {**values, key: {"type": kind, **values[key]}}
         return values
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Refuses to begin a run whose grader fails its check, before anything is paid for what it would teach.
+"""The check of a grader that a run would learn from, before anything is paid for what it would teach.
 
 A verdict is kept by grader, rows and version of the rules: the next run with the same asks nothing. A grader
 that is not deterministic, such as a judge, may cost money and is not asked unbidden.
@@ -7,89 +7,90 @@ that is not deterministic, such as a judge, may cost money and is not asked unbi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rft_core.canonical import digest
-from rft_core.config.run_file import RunConfig, RunFile
-from rft_core.errors import ConfigError
+from rft_core.config.run_file import RunConfig
+from rft_core.protocols import DataSource
 from rft_core.registry import Registry
 from rft_core.runs import grader_check
-from rft_core.runs.assembly import cache_dir, grader_version, is_deterministic, open_source
-from rft_core.runs.run import Listener
+from rft_core.runs.assembly import cache_dir, grader_version, is_deterministic
 from rft_core.runs.versions import versions
 from rft_core.storage.files import write_json
 
 ROWS = 256
 """Rows that the check may look at."""
+LEAST_ROWS = 4
+"""With fewer, what a grader makes of right and wrong cannot be seen."""
 BUDGET_S = 15.0
 TOLD = 3
 """Findings in the error, at most."""
-BEARABLE = {"slow"}
-"""Errors of the check that only cost time."""
-
-
-def refuse_bad_graders(run_file: RunFile, registry: Registry, listeners: Sequence[Listener]) -> None:
-    """ConfigError for a grader that a stage would learn from, and that fails its check."""
-
-    def tell(kind: str, **values: Any) -> None:
-        for listener in listeners:
-            listener(kind, values)
-
-    for name, config in run_file.stages:
-        if config.grader is None or not config.grading.check or not _learns_from_grades(registry, config):
-            continue
-        grader = str(config.grader.get("name") or config.grader["type"])
-        if not is_deterministic(registry, config.grader):
-            tell("grader_checked", stage=name, grader=grader, verdict="not asked: it may cost money")
-            continue
-        tell("phase", waits_for="checking the grader")
-        verdict = _verdict(registry, config, run_file.base_dir)
-        tell("grader_checked", stage=name, grader=grader, verdict="bad" if verdict.errors else "sound")
-        if verdict.errors:
-            raise ConfigError(
-                f"the grader '{grader}' fails its check: {verdict.told()}. Mend it (all answers that were tried are in "
-                f"{verdict.file}), or begin anyway with --set grading.check=false",
-                where="grader" if len(run_file.stages) == 1 else f"stage {name}: grader",
-            )
+BEARABLE = frozenset({"slow", "ignores_item"})
+"""Errors of the check that do not refuse a run: what costs time alone, and grading form alone, which may be meant."""
+OF_KNOWLEDGE = frozenset({"hackable", "length", "repetition", "listing", "reference_not_best", "reference_unrewarded"})
+"""Errors that say nothing of a grader that is not about knowledge."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Verdict:
-    """What a check came to, as `file` holds it."""
+class Verdict:
+    """What a check came to."""
 
-    report: Mapping[str, Any]
-    file: Path
-
-    @property
-    def errors(self) -> list[Mapping[str, Any]]:
-        return [f for f in self.report["findings"] if f["severity"] == "error" and f["kind"] not in BEARABLE]
-
-    def told(self) -> str:
-        more = f", and {len(self.errors) - TOLD} more" if len(self.errors) > TOLD else ""
-        return "; ".join(f"{f['kind']}: {f['message']}" for f in self.errors[:TOLD]) + more
+    word: Literal["sound", "bad", "not asked"]
+    reason: str = ""
 
 
-def _verdict(registry: Registry, config: RunConfig, base_dir: Path) -> _Verdict:
-    """From the cache, or by asking the grader now."""
-    assert config.grader is not None
-    source = open_source(registry, config, "train", base_dir)
-    assert source is not None
-    key = digest([grader_version(registry, config.grader, base_dir), source.fingerprint(), dict(versions())])
+def judge(registry: Registry, config: RunConfig, train: DataSource, base_dir: Path) -> Verdict | None:
+    """The verdict on the grader of a stage; None if the stage learns from no grades, or asks for no check."""
+    if config.grader is None or not config.grading.check or not _learns_from_grades(registry, config):
+        return None
+    if not is_deterministic(registry, config.grader):
+        return Verdict(word="not asked", reason="it may cost money")
+    if len(train) < LEAST_ROWS:
+        return Verdict(word="not asked", reason=f"{len(train)} rows are too few")
+    report, file = _report(registry, config, config.grader, train, base_dir)
+    told = list(_errors(report))
+    if not told:
+        return Verdict(word="sound")
+    more = f", and {len(told) - TOLD} more" if len(told) > TOLD else ""
+    grader = str(config.grader.get("name") or config.grader["type"])
+    return Verdict(
+        word="bad",
+        reason=f"the grader '{grader}' fails its check: {'; '.join(told[:TOLD])}{more}. Mend it (all that was tried is in "
+        f"{file}), or begin anyway with --set grading.check=false",
+    )
+
+
+def _report(
+    registry: Registry, config: RunConfig, grader: Mapping[str, Any], train: DataSource, base_dir: Path
+) -> tuple[Mapping[str, Any], Path]:
+    """The report of the check, from the cache or by asking the grader now, and the file that holds it."""
+    key = digest([grader_version(registry, grader, base_dir), train.fingerprint(), dict(versions())])
     file = cache_dir() / "checks" / f"{key.removeprefix('sha256:')}.json"
     try:
-        return _Verdict(report=json.loads(file.read_text(encoding="utf-8")), file=file)
+        return json.loads(file.read_text(encoding="utf-8")), file
     except (OSError, ValueError):
         pass  # not asked yet, or a damaged file
-    items = [source.item(i) for i in grader_check.spread_over(len(source), ROWS)]
+    items = [train.item(i) for i in grader_check.spread_over(len(train), ROWS)]
     worker = config.grading.worker.model_copy(update={"in_process": False, "count": 1})
     options = grader_check.Options(budget_s=BUDGET_S, worker=worker)
-    report = grader_check.check(registry, config.grader, items, base_dir=base_dir, options=options).to_json()
+    report = grader_check.check(registry, grader, items, base_dir=base_dir, options=options).to_json()
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, report)
-    return _Verdict(report=report, file=file)
+    return report, file
+
+
+def _errors(report: Mapping[str, Any]) -> Iterator[str]:
+    """The errors that refuse a run, with the first failure's own words where the grader failed."""
+    errors = [f for f in report["findings"] if f["severity"] == "error"]
+    of_form = any(f["kind"] == "ignores_item" for f in errors)
+    for finding in errors:
+        if finding["kind"] in BEARABLE or (of_form and finding["kind"] in OF_KNOWLEDGE):
+            continue
+        notes = [e["note"] for e in finding["evidence"] if e["note"]] if finding["kind"].startswith("fails") else []
+        yield f"{finding['kind']}: {finding['message']}" + (f" ({notes[0]})" if notes else "")
 
 
 def _learns_from_grades(registry: Registry, config: RunConfig) -> bool:

@@ -25,7 +25,7 @@ from rft_core.runs.assembly import (
     resolve_model,
     start_model,
 )
-from rft_core.runs.grader_gate import refuse_bad_graders
+from rft_core.runs.before_start import refuse_early
 from rft_core.runs.run import Listener, Run, working
 from rft_core.runs.summary import finish
 from rft_core.runs.versions import versions
@@ -62,9 +62,7 @@ class Setting:
 
 def start(run_file: RunFile, setting: Setting, *, exact_name: bool = False) -> dict[str, Any]:
     """Check everything that can be checked cheaply, make the run directory, and run all stages."""
-    for name, config in run_file.stages:
-        check_components(setting.registry, config, where="" if len(run_file.stages) == 1 else f"stage {name}")
-    refuse_bad_graders(run_file, setting.registry, setting.listeners)
+    refuse_early(run_file, setting.registry, setting.listeners)
     root = _new_run_dir(run_file, exact_name)
     failpoints.hit("run.created")
     try:
@@ -113,6 +111,7 @@ def _new_run_dir(run_file: RunFile, exact_name: bool) -> RunDir:
     runs_dir, number = Path(main.runs_dir), 1
     while True:
         name = main.name if number == 1 else f"{main.name}-{number}"
+        RunDir(runs_dir / name).remove_unbegun()
         try:
             return RunDir.create(runs_dir / name, values)
         except RunDirError:

@@ -96,6 +96,19 @@ class RunDir:
                 else:
                     left.unlink(missing_ok=True)
 
+    def remove_unbegun(self) -> None:
+        """Remove the directory if nothing of its run was ever recorded and nobody works in it, as after a start
+        that was refused: its name is free."""
+        journals = [self.journal, *self.path.glob("stages/*/journal")]
+        if not self.config.exists() or any(f.stat().st_size for folder in journals for f in folder.glob("*.log")):
+            return
+        try:
+            self.lock()
+        except RunDirError:
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.unlock()
+
     def read_config(self) -> dict[str, Any]:
         return _read_json(self.config)
 

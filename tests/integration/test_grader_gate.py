@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rft_test_plugin.harness import engine, fast_run
 
 EXACT = {"type": "string_check", "input": "{{sample.output_text}}", "reference": "{{item.answer}}", "operation": "eq"}
@@ -35,10 +37,67 @@ def test_a_verdict_is_kept_until_the_grader_or_the_rows_change(tmp_path: Path) -
     (file,) = (tmp_path / "cache" / "checks").iterdir()
     file.write_text(json.dumps({**json.loads(file.read_text()), "findings": []}))
     assert begin(tmp_path, {"type": "test_text_length"})[2] == ["sound"], "it was not asked again"
-    assert begin(tmp_path, {"type": "test_text_length"}, "data.train.path=validation.jsonl")[2] == ["bad"]
+    assert begin(tmp_path, {"type": "test_text_length"}, "data.train.path=test.jsonl")[2] == ["bad"]
 
 
 def test_a_grader_that_may_cost_money_is_not_asked(tmp_path: Path) -> None:
     code, errors, verdicts = begin(tmp_path, {"type": "test_noisy"})
     assert code == 0, errors
-    assert verdicts == ["not asked: it may cost money"]
+    assert verdicts == ["not asked"]
+
+
+def test_form_may_be_all_that_is_graded(tmp_path: Path) -> None:
+    """A grader of form alone ignores the rows' answers, and that may be meant; so may a marked answer be short."""
+    code, errors, verdicts = begin(tmp_path / "form", {"type": "length", "max": 40})
+    assert (code, verdicts) == (0, ["sound"]), errors
+    marked = {**EXACT, "input": "{{sample.output_text}}$", "reference": "#{{item.answer}}$", "operation": "like"}
+    code, errors, verdicts = begin(tmp_path / "marked", marked)
+    assert (code, verdicts) == (0, ["sound"]), errors
+
+
+def test_few_rows_say_nothing(tmp_path: Path) -> None:
+    grader = {"type": "test_text_length"}
+    run_file = fast_run(
+        tmp_path, grader=grader, grading=CHECKED, training={"steps": 1, "batch_size": 2, "group_size": 2}
+    )
+    (tmp_path / "train.jsonl").write_text((tmp_path / "train.jsonl").read_text().splitlines()[0] + "\n")
+    outcome = engine("run", run_file)
+    assert outcome.code == 0, outcome.errors
+    assert [e["reason"] for e in outcome.events if e["event"] == "grader_checked"] == ["1 rows are too few"]
+
+
+def test_a_grader_that_fails_is_told_with_its_own_words(tmp_path: Path) -> None:
+    (tmp_path / "grader.py").write_text("def grade(sample, item):\n    return 'yes'\n")
+    code, errors, _ = begin(tmp_path, {"type": "python_file", "path": "grader.py:grade"})
+    assert code == 2
+    assert "must be a number, got str 'yes'" in errors
+    assert "Traceback" not in errors
+
+
+def test_validate_refuses_what_run_refuses(tmp_path: Path) -> None:
+    run_file = fast_run(tmp_path, grader={"type": "test_text_length"}, grading=CHECKED)
+    outcome = engine("validate", run_file)
+    assert outcome.code == 2
+    assert "fails its check" in outcome.errors + outcome.output
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_rows_without_what_the_templates_name(tmp_path: Path, split: str) -> None:
+    """Found in all rows before the run directory is made, not when a step draws the row."""
+    run_file = fast_run(tmp_path, grader=EXACT)
+    with (tmp_path / f"{split}.jsonl").open("a") as file:
+        file.write(json.dumps({"messages": [{"role": "user", "content": "none"}]}) + "\n")
+    outcome = engine("run", run_file)
+    assert outcome.code == 2
+    assert "{{item.answer}} is missing in 1 of" in outcome.errors
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_start_that_was_refused_leaves_its_name_free(tmp_path: Path) -> None:
+    """Such as for a worker that is not there: the same command with the right setting starts the run."""
+    run_file = fast_run(tmp_path)
+    gone = engine("run", run_file, "--name", "one", "--set", "grading.worker.python=/nonexistent/python")
+    assert gone.code != 0
+    assert (tmp_path / "runs" / "one").exists(), "its logs can be read"
+    assert engine("run", run_file, "--name", "one").code == 0
+    assert "exists; resume it" in engine("run", run_file, "--name", "one").errors

@@ -229,6 +229,11 @@ def test_a_model_without_type_is_a_pretrained_one() -> None:
     assert parse().main.model == {"type": "pretrained", "path": "some/model"}
 
 
+def test_a_sampler_without_type_is_transformers() -> None:
+    """So that `--set sampler.worker.count=3` works on a run file that names no sampler."""
+    assert parse(sampler={"worker": {"count": 3}}).main.sampler_component == {"type": "transformers"}
+
+
 def test_total_steps_count_whole_epochs() -> None:
     """Epochs are rounded up to whole steps; without any length it is one epoch."""
     assert parse(training={"batch_size": 32}).main.training.total_steps(100) == 4

@@ -90,14 +90,16 @@ def _best_text(case: Case, kind: str) -> tuple[float, list[Tried]]:
 
 
 def _substring(case: Case) -> Iterator[Finding]:
-    """Whether the reference counts inside another word or number; an error where references are short."""
+    """Whether the reference counts inside another word or number; an error where references are short. One with
+    a marker at both ends, such as `#5$`, is in no word."""
     way = case.found.way
     assert way is not None
-    found = case.worths("embedded")
+    texts = {t.row: str(way.value(case.items[t.row].row)).strip() for t in case.of_kind("embedded")}
+    found = [(t, w) for t, w in case.worths("embedded") if texts[t.row][:1].isalnum() or texts[t.row][-1:].isalnum()]
     full = [t for t, worth in found if worth >= 1 - EQUAL]
     if not found or len(full) < 0.5 * len(found):
         return
-    short = [t for t in full if len(re.sub(r"\s", "", str(way.value(case.items[t.row].row)))) <= SHORT]
+    short = [t for t in full if len(re.sub(r"\s", "", texts[t.row])) <= SHORT]
     yield Finding(
         kind="substring",
         severity="error" if len(short) >= 0.3 * len(full) else "warning",
