@@ -2,6 +2,7 @@
 
 A step counts once its update is in the journal and synced; everything before that is done again,
 with the same result, by whoever resumes. Nothing here knows what a component is or where it runs.
+`failpoints.hit` names an instant at which a test may kill the process; in a run it does nothing.
 """
 
 from __future__ import annotations
@@ -52,12 +53,12 @@ def train(run: Run) -> int:
 def settle(run: Run, step: int, history: ValidationHistory) -> None:
     """What is due after a step: validation, a checkpoint. Does nothing that was done before."""
     config = run.config
-    last = step == run.total_steps
-    validated = last or step % config.validation.eval_interval == 0
+    at_end = step == run.total_steps
+    validated = at_end or step % config.validation.eval_interval == 0
     if validated:
         history.seen(validate(run, step))
     among_best = validated and step in history.best_steps(config.checkpoints.keep_best)
-    if last or among_best or step % (config.checkpoints.interval or config.validation.eval_interval) == 0:
+    if at_end or among_best or step % (config.checkpoints.interval or config.validation.eval_interval) == 0:
         save(run, step, history)
 
 
@@ -119,8 +120,8 @@ def save(run: Run, step: int, history: ValidationHistory) -> None:
     run.phase("saving")
     path = checkpoint.save(run.run_dir, step, run.optimizer)
     failpoints.hit("checkpoint.before_journal")
-    last = run.journal.last("checkpoint")
-    if last is None or last.step != step:
+    saved = run.journal.last("checkpoint")
+    if saved is None or saved.step != step:
         run.journal.append(Record(kind="checkpoint", step=step))
         run.journal.new_segment()
     checkpoint.prune(run.run_dir, {step, *history.best_steps(run.config.checkpoints.keep_best)})
@@ -129,8 +130,8 @@ def save(run: Run, step: int, history: ValidationHistory) -> None:
 
 def stop_on_errors(run: Run, done: int) -> None:
     """TooManyErrorsError when too many grades of the last steps failed: the grader's fault, not the sample's."""
-    last = [run.journal.last("rollouts", step) for step in range(max(1, done - ERROR_WINDOW + 1), done + 1)]
-    steps = [record.aside for record in last if record is not None and "grades" in record.aside]
+    records = [run.journal.last("rollouts", step) for step in range(max(1, done - ERROR_WINDOW + 1), done + 1)]
+    steps = [record.aside for record in records if record is not None and "grades" in record.aside]
     grades = sum(counts["grades"] for counts in steps)
     rate = sum(counts["failed_grades"] for counts in steps) / grades if grades else 0.0
     limit = run.config.grading.max_error_rate
