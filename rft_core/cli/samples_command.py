@@ -11,9 +11,11 @@ from typing import Any
 import click
 
 from rft_core.cli.output import echo_json, literal, number, open_console
+from rft_core.cli.run_state import last_metrics
 from rft_core.errors import RunDirError
 from rft_core.storage.rundir import RunDir
 
+SPLITS = ("train", "validation", "test")
 COLUMNS = ["step", "ordinal", "sample", "item_key", "item", "text", "finish_reason", "outcome", "reward", "error_kind", "message", "sub_rewards", "metrics", "details", "usage"]  # fmt: skip
 
 
@@ -22,19 +24,23 @@ COLUMNS = ["step", "ordinal", "sample", "item_key", "item", "text", "finish_reas
 @click.option("--step", type=click.IntRange(0), help="The step; the latest by default.")
 @click.option(
     "--split",
-    type=click.Choice(["train", "validation", "test"]),
+    type=click.Choice(SPLITS),
     default="train",
     show_default=True,
     help="Which rollouts.",
 )
-@click.option("--worst", "order", flag_value="worst", help="Failed grades first, then the lowest rewards.")
-@click.option("--best", "order", flag_value="best", help="The highest rewards first.")
+@click.option("--worst", is_flag=True, help="Failed grades first, then the lowest rewards.")
+@click.option("--best", is_flag=True, help="The highest rewards first.")
 @click.option("-n", "count", type=click.IntRange(1), default=10, show_default=True, help="How many.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-def samples_command(run_dir: Path, step: int | None, split: str, order: str | None, count: int, as_json: bool) -> None:
+def samples_command(
+    run_dir: Path, step: int | None, split: str, worst: bool, best: bool, count: int, as_json: bool
+) -> None:
     """Read completions of the run in RUN_DIR with their grades."""
+    if worst and best:
+        raise click.UsageError("--worst and --best are two orders of the same rows; give one of them")
     file = find_file(RunDir.open(run_dir), split, step)
-    rows = read_samples(file, order, count)
+    rows = read_samples(file, "worst" if worst else "best" if best else None, count)
     if as_json:
         echo_json(rows)
         return
@@ -43,11 +49,9 @@ def samples_command(run_dir: Path, step: int | None, split: str, order: str | No
 
 def find_file(run_dir: RunDir, split: str, step: int | None) -> Path:
     """The file of a split's step, or of its latest. RunDirError names the steps there are."""
-    pattern = re.compile(r"step-(\d+)\.parquet" if split == "train" else rf"{split}-step-(\d+)\.parquet")
-    names = (p.name for p in run_dir.rollouts.iterdir()) if run_dir.rollouts.is_dir() else ()
-    steps = sorted(int(m.group(1)) for name in names if (m := pattern.fullmatch(name)))
+    steps = steps_of(run_dir, split)
     if not steps:
-        raise RunDirError(f"{run_dir.path} holds no {split} rollouts; they come with the run's first {split} step")
+        raise RunDirError(f"{run_dir.path} holds no {split} rollouts{_why_none(run_dir, split)}")
     if step is None:
         step = steps[-1]
     if step not in steps:
@@ -56,6 +60,28 @@ def find_file(run_dir: RunDir, split: str, step: int | None) -> Path:
             f"{run_dir.path} holds no {split} rollouts of step {step}; the nearest of its {len(steps)} steps are {', '.join(map(str, near))}"
         )
     return run_dir.rollout_file(split, step)
+
+
+def steps_of(run_dir: RunDir, split: str) -> list[int]:
+    """The steps of a split whose rollouts the run holds, in order."""
+    pattern = re.compile(r"step-(\d+)\.parquet" if split == "train" else rf"{split}-step-(\d+)\.parquet")
+    names = (p.name for p in run_dir.rollouts.iterdir()) if run_dir.rollouts.is_dir() else ()
+    return sorted(int(m.group(1)) for name in names if (m := pattern.fullmatch(name)))
+
+
+def _why_none(run_dir: RunDir, split: str) -> str:
+    """The end of the sentence: when rollouts of the split come, or that this run samples none."""
+    summary = run_dir.read_summary() or {}
+    if summary.get("cached"):
+        return ": its result comes from the cache, which keeps none"
+    ended = summary.get("status") == "succeeded"
+    if not ended and (split == "test" or last_metrics(run_dir) is None):
+        when = {"train": "its first step", "validation": "its first evaluation", "test": "its end"}
+        return f"; if the run samples any, they come with {when[split]}"
+    others = [other for other in SPLITS if steps_of(run_dir, other)]
+    if others:
+        return f": it samples none; look at --split {' or '.join(others)}"
+    return ": it samples nothing, as it trains and validates on the rows alone"
 
 
 def read_samples(file: Path, order: str | None, count: int) -> list[dict[str, Any]]:

@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rft_core.cli.output import duration, literal, number, open_console, p_value, percent, with_interval
+from rft_core.cli.samples_command import steps_of
+from rft_core.storage.rundir import RunDir
 
 Report = Mapping[str, Any]
 
@@ -40,8 +42,6 @@ def print_evaluation(result: Report, console: Console | None = None) -> None:
     console.print(_comparison({"evaluation": {"before": result.get("base"), "after": result["result"]}}))
     if gain := result.get("gain"):
         console.print(Text(f"against the base: {_gain(gain)}"))
-    if errors := result["result"]["errors"]:
-        console.print(literal("no reward for " + ", ".join(f"{n} ({kind})" for kind, n in errors.items()), "yellow"))
     console.print(literal(f"{result['rows']} rows of {result['data']}, {result['samples']} completions each", "dim"))
 
 
@@ -58,24 +58,31 @@ def _comparison(splits: Mapping[str, Report]) -> Table:
 
 
 def _rows(split: str, columns: list[Report | None]) -> Iterator[tuple[str, list[str]]]:
-    """Label and cells: rewards with intervals, each grader, the optimizer's own metrics, what was cut off."""
+    """Label and cells: rewards with intervals, each grader, what was cut off, what got no score, the optimizer's
+    own metrics."""
 
     def cells(of: Any) -> list[str]:
         return ["" if column is None else of(column) for column in columns]
 
     present = [c for c in columns if c is not None]
-    if any(c.get("reward_mean") is not None for c in present):
+    if any(c["reward_mean"] is not None or c["errors"] for c in present):
         yield f"{split} reward", cells(lambda c: with_interval(c["reward_mean"], c["ci95"]))
         for grader in dict.fromkeys(name for c in present for name in c["graders"]):
             yield f"  {grader}", cells(lambda c, g=grader: _grader_cell(c["graders"].get(g)))
         yield "  truncated", cells(lambda c: percent(c["truncated"]))
         yield "  completion tokens", cells(lambda c: number(c["completion_tokens_mean"]))
+        if any(c["errors"] for c in present):
+            yield "  without a score", cells(lambda c: _counts(c["errors"]) or "none")
     for metric in dict.fromkeys(name for c in present for name in c["metrics"]):
         yield f"{split} {metric}", cells(lambda c, m=metric: number(c["metrics"].get(m)))
 
 
 def _grader_cell(grader: Report | None) -> str:
     return "" if grader is None else with_interval(grader["mean"], grader["ci95"])
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
 def _gain(gain: Report) -> str:
@@ -101,8 +108,7 @@ def _facts(summary: Report, run_dir: Path | None) -> Iterator[tuple[str, Text]]:
     if summary.get("sampled_tokens"):
         yield "tokens", Text(f"{summary['sampled_tokens']:,} sampled, {summary['trained_tokens']:,} trained on")
     if summary.get("dropped"):
-        kinds = ", ".join(f"{count} {kind}" for kind, count in summary["dropped"].items())
-        yield "rollouts left out", literal(kinds)
+        yield "rollouts left out", literal(_counts(summary["dropped"]))
     if run_dir is not None:
         if status == "succeeded":
             yield "result", literal(run_dir / "final")
@@ -114,7 +120,12 @@ def _per_step(summary: Report) -> str:
 
 
 def _next_commands(status: str, run_dir: Path) -> list[str]:
+    """Commands that this run can follow: it may have sampled nothing, and may have no grader of its own."""
     name = shlex.quote(str(run_dir))
     if status != "succeeded":
         return [f"rft-engine resume {name}"]
-    return [f"rft-engine samples {name} --split validation --worst", f"rft-engine eval {name} --data FILE --compare"]
+    found = RunDir(run_dir)
+    split = next((split for split in ("validation", "train", "test") if steps_of(found, split)), None)
+    samples = [] if split is None else [f"rft-engine samples {name} --split {split} --worst"]
+    grader = "" if found.read_config().get("resolved", {}).get("grader") else " --grader FILE"
+    return [*samples, f"rft-engine eval {name} --data FILE{grader} --compare"]

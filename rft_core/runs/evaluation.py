@@ -35,7 +35,7 @@ class Evaluation:
     """Share of completions that hit the token limit."""
     completion_tokens: float = 0.0
     errors: Mapping[str, int] = field(default_factory=dict)
-    """Completions without a reward, by outcome."""
+    """Completions whose outcome is not `score`, by outcome."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """What the optimizer measured without sampling, such as a loss."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,10 +17,11 @@ import pytest
 from rft_core import api
 from rft_core.cli import main
 from rft_core.cli.plugin_commands import type_name
+from rft_core.cli.tables import _next_commands
 from rft_core.storage import store
 from rft_core.storage.rundir import RunDir
 from rft_core.types import Grade, GradedGroup, Group, Item, Rollout
-from rft_test_plugin.harness import fast_run
+from rft_test_plugin.harness import fast_run, tiny_run
 
 ALL_IN_PROCESS: dict[str, Any] = {
     "sampler": {"type": "scripted", "worker": {"in_process": True}},
@@ -317,6 +319,100 @@ def test_samples_finds_splits_and_steps(call: Call, finished: Path) -> None:
     assert "holds no validation rollouts of step 5; the nearest of its 4 steps are 0, 4, 8, 12" in result.err
 
 
+def test_samples_takes_one_order(call: Call, finished: Path) -> None:
+    """--worst with --best is a contradiction, not the last of the two."""
+    result = call("samples", finished, "--worst", "--best")
+    assert result.code == 2
+    assert "--worst and --best are two orders of the same rows; give one of them" in result.err
+
+
+def run_next(call: Call, run_dir: Path) -> list[str]:
+    """The commands that `show` names next, which all work; FILE is the run's validation file, or a grader."""
+    folder = run_dir.parent.parent
+    (folder / "grader.yaml").write_text("type: test_constant\n")
+    (folder / "rows.jsonl").write_text('{"messages": [{"role": "user", "content": "1+2="}]}\n')
+    commands = _next_commands("succeeded", run_dir)
+    for command in commands:
+        typed = command.replace("--data FILE", f"--data {folder / 'rows.jsonl'}")
+        typed = typed.replace("--grader FILE", f"--grader {folder / 'grader.yaml'}")
+        result = call(*shlex.split(typed)[1:])
+        assert result.code == 0, f"{command}: {result.err}"
+    return commands
+
+
+@pytest.mark.parametrize(
+    ("changes", "split"),
+    [
+        ({}, "validation"),
+        ({"validation": {"eval_interval": 2, "sampling": False}}, "train"),
+        ({"data": {"train": {"type": "jsonl", "path": "train.jsonl"}}}, "train"),
+    ],
+)
+def test_what_show_names_next_works(call: Call, tmp_path: Path, changes: dict[str, Any], split: str) -> None:
+    """Also for runs that validate without sampling, or not at all; and `samples` says so where it is asked for it."""
+    training = {"steps": 2, "batch_size": 4, "group_size": 2}
+    api.run(fast_run(tmp_path, **{**ALL_IN_PROCESS, "training": training, **changes}))
+    run_dir = tmp_path / "runs" / "fast"
+    assert f"--split {split} --worst" in run_next(call, run_dir)[0]
+    if split == "train":
+        result = call("samples", run_dir, "--split", "validation")
+        assert result.code == 2
+        assert "holds no validation rollouts: it samples none; look at --split train" in result.err
+
+
+def test_a_run_that_samples_nothing_says_so(call: Call, tmp_path: Path) -> None:
+    """Supervised fine-tuning: `show` names no samples, and `samples` promises none."""
+    run_file = tiny_run(
+        tmp_path,
+        optimizer={"type": "sft", "target": "{{item.target}}"},
+        grader=None,
+        data={
+            split: {"type": "arithmetic", "digits": 1, "count": 8, "split": split} for split in ("train", "validation")
+        },
+        sampler={"type": "transformers", "worker": {"in_process": True}},
+        grading={"worker": {"in_process": True}},
+        training={"steps": 1, "batch_size": 4},
+        observers=[],
+    )
+    api.run(run_file)
+    run_dir = tmp_path / "runs" / "tiny"
+    (command,) = run_next(call, run_dir)
+    assert command.startswith("rft-engine eval ")
+    result = call("samples", run_dir)
+    assert result.code == 2
+    assert "holds no train rollouts: it samples nothing" in result.err
+
+
+def test_samples_are_to_come_before_the_first_step(call: Call, tmp_path: Path) -> None:
+    """A run that has not taken a step may sample yet."""
+    RunDir.create(tmp_path / "new", {}).unlock()
+    result = call("samples", tmp_path / "new")
+    assert result.code == 2
+    assert "holds no train rollouts; if the run samples any, they come with its first step" in result.err
+
+
+def test_a_result_of_the_cache_has_no_rollouts(call: Call, copied: Path) -> None:
+    """A stage that was not trained again sampled before, elsewhere: `samples` does not say that it samples nothing."""
+    run_dir = RunDir.open(copied)
+    run_dir.write_summary({**(run_dir.read_summary() or {}), "cached": True})
+    shutil.rmtree(run_dir.rollouts)
+    result = call("samples", copied)
+    assert result.code == 2
+    assert "holds no train rollouts: its result comes from the cache, which keeps none" in result.err
+
+
+def test_show_tells_completions_without_a_score(call: Call, copied: Path) -> None:
+    """How many, and by which outcome; nothing where all were scored."""
+    assert "without a score" not in call("show", copied).out
+    run_dir = RunDir.open(copied)
+    summary = run_dir.read_summary()
+    assert summary is not None
+    summary["validation"]["after"]["errors"] = {"grader_error": 3, "timed_out": 1}
+    run_dir.write_summary(summary)
+    (line,) = (line for line in call("show", copied).out.splitlines() if "without a score" in line)
+    assert line.split() == ["without", "a", "score", "none", "3", "grader_error,", "1", "timed_out", "none"]
+
+
 def test_samples_shows_hostile_text_inert(call: Call, copied: Path) -> None:
     """Escape sequences, markup, bidi overrides and emoji codes of a completion arrive as text."""
     item = Item(key=f"key {HOSTILE}", index=0, row={"messages": [{"role": "user", "content": HOSTILE}]})
@@ -487,6 +583,9 @@ def test_eval_counts_grades_that_failed(call: Call, finished: Path, tmp_path: Pa
     result = call("eval", finished, "--data", data, "--grader", tmp_path / "grader.json", "--json").json["result"]
     assert result["reward_mean"] is None
     assert result["errors"] == {"grader_error": 8}
+    table = call("eval", finished, "--data", data, "--grader", tmp_path / "grader.json").out
+    assert "without a score" in table
+    assert "8 grader_error" in table
 
 
 def test_completion_knows_commands_and_options(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
