@@ -7,8 +7,10 @@ settings with the component's own config class.
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,14 +191,13 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     keys: set[Any] = set()
     for key_node, _ in node.value:
-        line = key_node.start_mark.line + 1
+        problem = None
         if not isinstance(key_node, yaml.ScalarNode):
-            raise ConfigError(
-                f"a key must be a plain name (line {line}); put templates such as {{{{item.answer}}}} in quotes"
-            )
-        key = loader.construct_object(key_node)
-        if key in keys:
-            raise ConfigError(f"the key '{key}' is given twice (line {line}); keep one of them")
+            problem = "a key must be a plain name; put templates such as {{item.answer}} in quotes"
+        elif (key := loader.construct_object(key_node)) in keys:
+            problem = f"the key '{key}' is given twice; keep one of them"
+        if problem is not None:
+            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key_node.start_mark)
         keys.add(key)
     return loader.construct_mapping(node, deep=True)
 
@@ -308,7 +309,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set takes key=value, such as training.steps=10, got '{override}'")
-    value = parse_yaml(text, f"--set {key}")
+    value = _value_of(key, text)
     target: Any = raw
     parts = key.strip().split(".")
     for part in parts[:-1]:
@@ -320,6 +321,17 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
         target[last] = value
     else:
         raise ConfigError(f"'{last}' stands below a value, which has no keys", where=f"--set {key}")
+
+
+def _value_of(key: str, text: str) -> Any:
+    """The value of `--set key=text`. A template that YAML cannot read is shown as it has to be written in a shell."""
+    try:
+        return parse_yaml(text, f"--set {key}")
+    except ConfigError as error:
+        if "{{" not in text or text.lstrip().startswith(('"', "'")):
+            raise
+        quoted = shlex.quote(f"{key}={json.dumps(text, ensure_ascii=False)}")
+        raise ConfigError(f"{error}; to a template belong quotes that YAML sees: --set {quoted}") from None
 
 
 def _step_into(target: Any, part: str, key: str) -> Any:

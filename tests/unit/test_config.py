@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,11 @@ def test_steps_and_epochs_exclude_each_other() -> None:
 
 def test_duplicate_key_is_an_error(tmp_path: Path) -> None:
     """YAML would keep the last of two equal keys in silence."""
-    with pytest.raises(ConfigError, match=r"the key 'seed' is given twice \(line 5\)"):
+    with pytest.raises(
+        ConfigError, match=r"run\.yaml, line 5, column 1: not valid YAML: the key 'seed' is given twice"
+    ):
         load(tmp_path, MINIMAL + "seed: 1\nseed: 2\n")
-    with pytest.raises(ConfigError, match=r"the key 'path' is given twice \(line 1\)"):
+    with pytest.raises(ConfigError, match=r"line 1, column 18: not valid YAML: the key 'path' is given twice"):
         load(tmp_path, "model: {path: a, path: b}\n")
 
 
@@ -149,6 +152,18 @@ def test_set_can_be_wrong_in_a_sentence(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             load(tmp_path, MINIMAL, override)
         assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["{{item.x}}", "{{item.x}", "Answer: {{item.x}}", "it's {{item.x}}: {{item.y}}"])
+def test_an_unquoted_template_of_set_is_shown_quoted(tmp_path: Path, value: str) -> None:
+    """YAML reads braces as a mapping: the sentence names the key, and what it says to type in a shell works."""
+    with pytest.raises(ConfigError, match=r"--set grader\.reference, line 1, column \d+: not valid YAML: ") as caught:
+        load(tmp_path, MINIMAL, f"grader.reference={value}")
+    shown = shlex.split(str(caught.value).partition("quotes that YAML sees: ")[2])
+    assert shown[0] == "--set"
+    raw: dict[str, Any] = {}
+    apply_override(raw, shown[1])
+    assert raw == {"grader": {"reference": value}}
 
 
 def test_set_reaches_stages_by_name_and_number() -> None:
