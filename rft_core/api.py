@@ -16,7 +16,7 @@ from typing import Any
 
 from rft_core.config.run_file import RunConfig, load_run_file
 from rft_core.config.workers import WorkerConfig
-from rft_core.errors import ConfigError
+from rft_core.errors import ConfigError, PluginError
 from rft_core.registry import PluginStatus, Registry
 from rft_core.runs import grader_check, stages
 from rft_core.runs.assembly import check_components, grader_variables, open_sources, template_variables
@@ -26,11 +26,12 @@ from rft_core.runs.evaluate_model import evaluate_model, open_rows, read_grader,
 from rft_core.runs.grader_gate import judge
 from rft_core.runs.preflight import Findings, check_model, try_grader
 from rft_core.runs.run import Listener
+from rft_core.specs import CommandSpec
 from rft_core.storage.rundir import RunDir
 from rft_core.types import Item
 from rft_core.validation import ValidationReport, check_data
 
-__all__ = ["check_grader", "evaluate", "plugins", "resolve", "resume", "run", "runs", "validate"]
+__all__ = ["check_grader", "evaluate", "export", "plugins", "resolve", "resume", "run", "runs", "validate"]
 
 
 def run(
@@ -141,6 +142,23 @@ def evaluate(
         phase=phase or (lambda waits_for: None),
     )
     return {"target": str(target), "weights": str(found.policy), "data": str(data), **result}
+
+
+def export(
+    run_dir: str | Path, out: str | Path, *, checkpoint: str | int = "last", merge: bool = False
+) -> dict[str, Any]:
+    """Write a checkpoint of a run (`last`, `best` or a step) to the new folder `out`, as transformers, peft and vLLM
+    load it; `merge` adds a LoRA adapter to its base model.
+
+    Returns `out`, the `checkpoint`, the `kind` of what was written (`model` or `adapter`), and the largest
+    `difference` in logits that merging made. Done by the plugin that has the command `export`: UnknownNameError
+    without one.
+    """
+    found = Registry.discover().registered("command", "export")
+    if not isinstance(found.spec, CommandSpec) or found.spec.function is None:
+        raise PluginError(f"the command 'export' of {found.owner} cannot be called from Python; use rft-engine export")
+    done: dict[str, Any] = found.spec.function(Path(run_dir), Path(out), checkpoint=str(checkpoint), merge=merge)
+    return done
 
 
 def check_grader(

@@ -131,6 +131,8 @@ class CommandSpec:
     name: str
     load: Callable[[], click.Command]
     summary: str
+    function: Callable[..., Any] | None = None
+    """What the command does, with values instead of printed text: `rft_core.api.export` calls that of `export`."""
 
 
 Spec = (

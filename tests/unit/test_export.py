@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import torch
 from click.testing import CliRunner
 from tiny_models import context, make_model, random_groups
 
+from rft_core import api
 from rft_core.errors import ModelError, RunDirError
 from rft_core.types import ModelRef, TrainBatch
 from rft_optimizer_policy_gradient.config import PolicyGradientConfig
 from rft_optimizer_policy_gradient.optimizer import PolicyGradient
+from rft_test_plugin.harness import engine
 from rft_torch.export import export, find_checkpoint, merge_adapter
 from rft_torch.lora import LoraSettings, add_lora
-from rft_torch.models import load_model
+from rft_torch.models import load_model, quiet
 from rft_torch.weights import adapter_tensors, publish_adapter, publish_full
 
 IDS = torch.tensor([[5, 6, 7, 8]])
@@ -54,6 +57,34 @@ def test_a_merged_adapter_equals_base_and_adapter(tmp_path: Path) -> None:
     assert not torch.allclose(load_model(ModelRef(path=tmp_path / "base"))(IDS).logits, expected, atol=1e-2)
     assert "largest difference in logits" in output
     assert not list((tmp_path / "out").glob("adapter*"))
+
+
+def test_python_exports_as_the_command_does(tmp_path: Path) -> None:
+    """`api.export` writes the same files as the command, and returns what the command prints."""
+    run, _ = make_run(tmp_path, lora={"rank": 4})
+    printed = engine("export", run, "--checkpoint", "2", "--merge", "--out", tmp_path / "command")
+    done = api.export(run, tmp_path / "api", checkpoint=2, merge=True)
+    assert (done["checkpoint"], done["kind"], done["out"]) == ("step-000002", "model", str(tmp_path / "api"))
+    assert f"{done['difference']:.2e}" in printed.output
+    for file in (tmp_path / "command").iterdir():
+        assert (tmp_path / "api" / file.name).read_bytes() == file.read_bytes()
+    assert api.export(run, str(tmp_path / "adapter"))["kind"] == "adapter"
+
+
+def test_merging_says_nothing_else(tmp_path: Path) -> None:
+    """Neither progress bars nor warnings of the libraries below reach the user."""
+    from transformers.utils import logging
+
+    run, _ = make_run(tmp_path, lora={"rank": 4})
+    done = engine("export", run, "--merge", "--out", tmp_path / "out")
+    assert (done.code, done.errors) == (0, "")
+    assert len(done.output.splitlines()) == 2
+    shown = logging.is_progress_bar_enabled()
+    with warnings.catch_warnings(record=True) as heard, quiet():
+        assert not logging.is_progress_bar_enabled()
+        warnings.warn("for those who write code", FutureWarning, stacklevel=1)
+    assert heard == []
+    assert logging.is_progress_bar_enabled() == shown
 
 
 @pytest.mark.parametrize("broken", [False, True])

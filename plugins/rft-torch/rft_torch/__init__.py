@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rft_core.hookspecs import hookimpl
 from rft_core.specs import CommandSpec, ModelSourceSpec
@@ -27,10 +28,21 @@ def rft_model_sources() -> Iterable[ModelSourceSpec]:
 @hookimpl
 def rft_commands() -> Iterable[CommandSpec]:
     """The command `export`."""
-    yield CommandSpec(name="export", load=_export, summary="Write a checkpoint as a plain Hugging Face folder")
+    yield CommandSpec(
+        name="export",
+        load=_export,
+        function=_export_checkpoint,
+        summary="Write a checkpoint as a plain Hugging Face folder",
+    )
 
 
 def _export() -> click.Command:
     from rft_torch.export import export
 
     return export
+
+
+def _export_checkpoint(run_dir: Path, out: Path, **options: Any) -> dict[str, Any]:
+    from rft_torch.export import export_checkpoint
+
+    return export_checkpoint(run_dir, out, **options)

@@ -1,4 +1,4 @@
-"""The command `export`: a checkpoint as a plain Hugging Face folder."""
+"""The command `export`, and the same from Python: a checkpoint as a plain Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -31,6 +31,20 @@ PROBE_TOKENS = 16
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
 def export(run_dir: Path, checkpoint: str, merge: bool, out: Path) -> None:
     """Write a checkpoint of RUN_DIR as a Hugging Face folder that transformers, peft and vLLM load."""
+    done = export_checkpoint(run_dir, out, checkpoint=checkpoint, merge=merge)
+    if done["difference"] is not None:
+        click.echo(f"merged {done['checkpoint']} into its base: largest difference in logits {done['difference']:.2e}")
+    else:
+        click.echo(f"copied the {done['kind']} of {done['checkpoint']}")
+    click.echo(str(out))
+
+
+def export_checkpoint(run_dir: Path, out: Path, *, checkpoint: str = "last", merge: bool = False) -> dict[str, Any]:
+    """What the command does, without its words. Returns `out`, the name of the `checkpoint`, the `kind` of what
+    `out` holds (`model` or `adapter`), and the largest `difference` in logits if an adapter was merged, else None.
+
+    RunDirError for a run, a checkpoint or an `out` that does not do; ModelError if merging changes the model.
+    """
     base = _base_model(run_dir)
     source = find_checkpoint(run_dir, checkpoint)
     policy = source / "optimizer" / "policy"
@@ -40,13 +54,13 @@ def export(run_dir: Path, checkpoint: str, merge: bool, out: Path) -> None:
         raise RunDirError(f"the folder {out} is not empty; choose a new one for --out")
     out.mkdir(parents=True, exist_ok=True)
     adapter = (policy / ADAPTER_FILE).exists()
+    difference = None
     if adapter and merge:
         difference = merge_adapter(base, policy, out)
-        click.echo(f"merged {source.name} into its base: largest difference in logits {difference:.2e}")
     else:
         _copy(policy, out, base if adapter else None)
-        click.echo(f"copied the {'adapter' if adapter else 'model'} of {source.name}")
-    click.echo(str(out))
+    kind = "adapter" if adapter and not merge else "model"
+    return {"out": str(out), "checkpoint": source.name, "kind": kind, "difference": difference}
 
 
 def find_checkpoint(run_dir: Path, name: str) -> Path:
@@ -80,13 +94,14 @@ def merge_adapter(base: ModelRef, adapter: Path, out: Path) -> float:
     import torch
 
     from rft_torch.lora import merge
-    from rft_torch.models import load_model
+    from rft_torch.models import load_model, quiet
     from rft_torch.weights import copy_side_files, publish_full
 
-    model = load_model(ModelRef(path=base.path, dtype="float32", adapter=adapter))
-    before = _probe(model)
-    merge(model)
-    difference = float((_probe(model) - before).abs().max())
+    with quiet():
+        model = load_model(ModelRef(path=base.path, dtype="float32", adapter=adapter))
+        before = _probe(model)
+        merge(model)
+        difference = float((_probe(model) - before).abs().max())
     limit = TOLERANCE * max(1.0, float(before.abs().max()))
     if not difference <= limit:
         raise ModelError(

@@ -6,6 +6,7 @@ Only safetensors weights are read, and no code of a model repository is ever run
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +20,30 @@ from rft_torch.source import PretrainedConfig, PretrainedSource
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-__all__ = ["PretrainedConfig", "PretrainedSource", "encode_prompt", "eos_ids", "load_model", "load_tokenizer"]
+__all__ = ["PretrainedConfig", "PretrainedSource", "encode_prompt", "eos_ids", "load_model", "load_tokenizer", "quiet"]
 
 DTYPES = ("float32", "bfloat16", "float16")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' progress bars, which would be the only output of an otherwise silent load, and
+    without the FutureWarnings of the libraries below, which are for those who write code against them."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+@quiet()
 def load_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedModel:
     """The causal language model at `ref`, on its device, in its dtype, in eval mode.
 
@@ -45,7 +64,7 @@ def load_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedModel:
             f"the model {ref.path} cannot be loaded as '{ref.dtype}'; choose a dtype from {', '.join(DTYPES)}"
         )
     device = _device(ref)
-    with _as_model_error(ref.path), _quiet():
+    with _as_model_error(ref.path):
         model, info = AutoModelForCausalLM.from_pretrained(
             ref.path,
             dtype=getattr(torch, ref.dtype),
@@ -70,6 +89,7 @@ def load_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedModel:
     return model
 
 
+@quiet()
 def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
     """The fast tokenizer in the folder `path`. ModelError if there is none."""
     from transformers import AutoTokenizer
@@ -157,17 +177,3 @@ def _as_model_error(path: Path) -> Iterator[None]:
             raise
         detail = " ".join(str(error).split())[:300]
         raise ModelError(f"the model in {path} cannot be loaded ({type(error).__name__}: {detail})") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' progress bar, which would be the only output of an otherwise silent load."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
