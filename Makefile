@@ -1,15 +1,18 @@
-# make run    everything installed, then the main job on the embedded default
-# make test   everything installed, then all tests
-# make check  lint, types, layer contracts, generated code
+# make run      everything installed, then the main job on the embedded default
+# make test     the same and the components of the tests, then all tests
+# make check    lint, types, layer contracts, generated code
+# make develop  what make test installs
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS := $(sort $(wildcard ./plugins/*/pyproject.toml))
-PACKAGES := . ./protos ./workers $(PLUGINS:%/pyproject.toml=%) ./tests/plugins/rft-test-plugin
-PROJECT_FILES := pyproject.toml constraints.txt protos/pyproject.toml workers/pyproject.toml $(PLUGINS) tests/plugins/rft-test-plugin/pyproject.toml
+PACKAGES := . ./protos ./workers $(PLUGINS:%/pyproject.toml=%)
+PROJECT_FILES := pyproject.toml constraints.txt protos/pyproject.toml workers/pyproject.toml $(PLUGINS)
+TEST_PLUGIN := ./tests/plugins/rft-test-plugin
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run install test check lint types contracts protos chaos clean
+.PHONY: run install develop test check lint types contracts protos chaos clean
 
 run: install
 	$(BIN)/rft-engine run examples/arithmetic/run.yaml
@@ -18,12 +21,18 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: $(PROJECT_FILES)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[dev]' $(patsubst %,--editable %,$(filter-out .,$(PACKAGES)))
+	$(PIP_INSTALL) torch==2.13.0
+	$(PIP_INSTALL) --editable '.[dev]' $(patsubst %,--editable %,$(filter-out .,$(PACKAGES)))
 	touch $@
 
-test: install
+# Apart, so that components which only tests use are in no list that users choose from.
+develop: $(VENV)/.develop
+
+$(VENV)/.develop: $(VENV)/.installed $(TEST_PLUGIN)/pyproject.toml
+	$(PIP_INSTALL) --editable $(TEST_PLUGIN)
+	touch $@
+
+test: develop
 	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: lint types contracts protos
@@ -43,7 +52,7 @@ contracts: install
 protos: install
 	bash protos/generate.sh --check
 
-chaos: install
+chaos: develop
 	$(BIN)/pytest tests/chaos --kills 1000 --model-kills 50
 
 clean:

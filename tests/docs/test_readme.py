@@ -207,6 +207,15 @@ def test_make_has_the_two_commands() -> None:
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"] == ">=3.11"
 
 
+def test_components_of_tests_are_installed_for_tests_alone(tmp_path: Path) -> None:
+    """From nothing, `make run` and `make install` leave the tests' plugin out; what runs tests brings it."""
+    for target, wanted in (("run", False), ("install", False), ("test", True), ("chaos", True), ("develop", True)):
+        command = ["make", "--dry-run", target, f"VENV={tmp_path / 'venv'}"]
+        planned = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert "--editable ./plugins/rft-torch" in planned
+        assert ("rft-test-plugin" in planned) == wanted, target
+
+
 def test_no_command_of_the_readme_is_left_out() -> None:
     """The tests above run every bash block; each of them takes all commands of its block."""
     begun = {" ".join(b.text.split()[:2]) for b in blocks(README, "bash")}
