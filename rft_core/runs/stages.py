@@ -86,6 +86,7 @@ def resume(path: Path, overrides: Sequence[str], setting: Setting) -> dict[str, 
             check_components(setting.registry, stage, where="" if len(run_file.stages) == 1 else f"stage {name}")
         if overrides:
             _check_finished_stages(run_file, root)
+            _check_length(run_file, root)
             root.summary.unlink(missing_ok=True)  # first, or a kill between the two would leave an ended run
             write_json(root.config, {**config, "run_file": raw})
         return _run_stages(run_file, root, setting)
@@ -144,6 +145,18 @@ def _check_finished_stages(run_file: RunFile, root: RunDir) -> None:
                     f"the stage '{name}' has ended, and its length cannot change any more; "
                     f"to extend the last stage alone write --set stages.{run_file.stages[-1][0]}.training.steps=…"
                 )
+
+
+def _check_length(run_file: RunFile, root: RunDir) -> None:
+    """ConfigError for fewer steps than a stage has taken, before anything is written. A length in epochs is
+    known, and checked, when the rows are open."""
+    for number, (_, config) in enumerate(run_file.stages):
+        where = RunDir(stage_dir(root, run_file, number))
+        done = max((int(line["step"]) for line in where.read_lines(where.metrics)), default=0)
+        if config.training.steps is not None and done > config.training.steps:
+            raise ConfigError(
+                f"{done} steps are done, so the run cannot end at {config.training.steps}", where="training.steps"
+            )
 
 
 def _run_stages(run_file: RunFile, root: RunDir, setting: Setting) -> dict[str, Any]:

@@ -173,3 +173,17 @@ def test_metrics_with_odd_names_survive(tmp_path: Path) -> None:
     with run_dir.metrics.open("ab") as file:
         file.write(json.dumps({"step": 3, "ü": 1}, ensure_ascii=False).encode()[:-5])
     assert list(run_dir.read_lines(run_dir.metrics)) == rows
+
+
+def test_a_refused_length_changes_nothing(tmp_path: Path) -> None:
+    """A run cannot end before where it stands; asking for it neither begins anything nor spoils the run."""
+    run_file = fast_run(tmp_path)
+    run_dir = tmp_path / "runs" / "fast"
+    assert engine("run", run_file, "--name", "fast").code == 0
+    before = fingerprint(run_dir)
+    refused = engine("resume", run_dir, "--set", "training.steps=4")
+    assert refused.code == 2
+    assert "12 steps are done" in refused.errors
+    assert not refused.events
+    assert engine("resume", run_dir).code == 0
+    assert fingerprint(run_dir) == before
