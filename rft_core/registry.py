@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 from pydantic import BaseModel, ValidationError
 
 from rft_core import hookspecs
+from rft_core.boundary import disk_error
 from rft_core.canonical import digest
 from rft_core.config.errors import config_error
 from rft_core.errors import ComponentError, ConfigError, PluginError, RftError, UnknownNameError, nearest
@@ -238,9 +239,9 @@ class Registry:
         except RftError:
             raise
         except Exception as error:
-            raise ComponentError(
-                f"the {kind.replace('_', ' ')} '{found.spec.name}' of {found.owner} could not be built: "
-                f"{type(error).__name__}: {error}"
+            what = f"the {kind.replace('_', ' ')} '{found.spec.name}' of {found.owner}"
+            raise disk_error(error, what) or ComponentError(
+                f"{what} could not be built: {type(error).__name__}: {error}"
             ) from error
 
     def notify(self, hook: str, event: Mapping[str, object]) -> None:

@@ -115,6 +115,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: errors of the user become one sentence and an exit code, never a traceback."""
+    from rft_core.boundary import disk_error
     from rft_core.cli.logs import configure_logs, tolerate_any_text
     from rft_core.errors import RftError
 
@@ -132,6 +133,12 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
+    except Exception as error:  # a full disk has its exit code wherever it is met: a file for --out, standard output
+        if (full := disk_error(error, "the command", then="then try again")) is None:
+            raise
+        _show_traceback_if_asked()
+        click.echo(f"rft-engine: {_one_line(full)}", err=True)
+        sys.exit(full.exit_code)
 
 
 def _one_line(error: Exception) -> str:

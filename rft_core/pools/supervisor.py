@@ -23,6 +23,7 @@ from typing import IO
 from rft_core.config.workers import WorkerConfig
 from rft_core.errors import ConfigError, WorkerError
 from rft_core.remote.handshake import WorkerKind
+from rft_core.storage.files import storage
 
 TAIL_BYTES = 4_096
 SECRET_WORDS = frozenset({"TOKEN", "TOKENS", "KEY", "KEYS", "SECRET", "SECRETS", "PASSWORD", "PASSWD", "CREDENTIALS"})
@@ -41,8 +42,10 @@ class WorkerProcess:
         self._python = config.python or sys.executable
         self._ready_fd, ready_fd = os.pipe()
         try:
-            log_file.parent.mkdir(parents=True, exist_ok=True)
-            with log_file.open("ab") as log:
+            with storage("write the log of a worker", log_file.parent):
+                log_file.parent.mkdir(parents=True, exist_ok=True)
+                log = log_file.open("ab")
+            with log:
                 self._log_start = log.tell()
                 self._process = self._spawn(config, log, ready_fd)
         except BaseException:

@@ -19,7 +19,7 @@ from rft_core.registry import Registry
 from rft_core.remote.handshake import WorkerKind
 from rft_core.runs.hosted import HostedSource, Sources, materialize
 from rft_core.specs import BuildContext, GraderSpec
-from rft_core.storage.files import sha256_file
+from rft_core.storage.files import sha256_file, storage
 from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef
 from rft_core.weights import ADAPTER_FILE
@@ -151,7 +151,8 @@ def resolve_model(registry: Registry, config: RunConfig, base_dir: Path) -> Mode
         "model_source", config.model, BuildContext(base_dir=base_dir, seed=config.seed), where="model"
     )
     folder = cache_dir() / "models"
-    folder.mkdir(parents=True, exist_ok=True)
+    with storage("make a folder for models", folder):
+        folder.mkdir(parents=True, exist_ok=True)
     return materialize(source, str(config.model["type"]), folder)
 
 

@@ -15,15 +15,12 @@ from rft_core.types import Item, ModelRef, TrainBatch, TrainReport, WeightRef
 
 
 @contextmanager
-def _named(what: str, *, writes: bool = False) -> Iterator[None]:
-    """An error of the component becomes a ComponentError. Where it writes for the engine a full disk stays
-    what it is, and the caller tells it."""
+def _named(what: str, folder: Path | None = None) -> Iterator[None]:
+    """An error of the component, which writes in `folder` if it has one, becomes a sentence that names it."""
     try:
         yield
     except Exception as error:
-        if writes and isinstance(error, OSError):
-            raise
-        raise component_error(error, what) from error
+        raise component_error(error, what, folder) from error
 
 
 class HostedOptimizer:
@@ -55,11 +52,11 @@ class HostedOptimizer:
             return _finite(self._optimizer.validate(items), where)
 
     def publish(self, folder: Path, *, run_id: str, lineage: str) -> WeightRef:
-        with _named(f"{self._what}, on publishing its weights,", writes=True):
+        with _named(f"{self._what}, on publishing its weights,", folder):
             return self._optimizer.publish(folder, run_id=run_id, lineage=lineage)
 
     def save(self, folder: Path) -> None:
-        with _named(f"{self._what}, on saving,", writes=True):
+        with _named(f"{self._what}, on saving,", folder):
             self._optimizer.save(folder)
 
     def load(self, folder: Path) -> None:
@@ -106,7 +103,7 @@ class HostedSource:
 
 def materialize(source: ModelSource, name: str, cache_dir: Path) -> ModelRef:
     """Where the model lies, once it does."""
-    with _named(f"the model source '{name}'"):
+    with _named(f"the model source '{name}'", cache_dir):
         return source.materialize(cache_dir)
 
 

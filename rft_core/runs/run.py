@@ -172,8 +172,8 @@ class Run:
             folder = self.run_dir.weights / f"v{number:06d}"
             failpoints.hit("publish.before")
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
             with storage("publish weights", folder), clock.measure("publish") if clock else contextlib.nullcontext():
+                folder.mkdir(parents=True)
                 published = self.optimizer.publish(folder, run_id=self.run_id, lineage=self.lineage)
             failpoints.hit("publish.written")
             self.serve(published, clock)

@@ -29,7 +29,7 @@ from rft_core.runs.before_start import refuse_early
 from rft_core.runs.run import Listener, Run, working
 from rft_core.runs.summary import finish
 from rft_core.runs.versions import versions
-from rft_core.storage.files import write_json
+from rft_core.storage.files import storage, write_json
 from rft_core.storage.journal import Journal
 from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef
@@ -48,6 +48,8 @@ EXTENDABLE = (
     "sampler.worker",
 )
 """What `resume --set` may change: nothing that alters the bits of the steps already taken."""
+NO_RUN_DIR = "or choose another runs_dir"
+"""There is nothing to resume where a run did not begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +116,7 @@ def _new_run_dir(run_file: RunFile, exact_name: bool) -> RunDir:
         name = main.name if number == 1 else f"{main.name}-{number}"
         RunDir(runs_dir / name).remove_unbegun()
         try:
-            return RunDir.create(runs_dir / name, values)
+            return RunDir.create(runs_dir / name, values, then=NO_RUN_DIR)
         except RunDirError:
             if exact_name or not (runs_dir / name).exists():
                 raise
@@ -288,8 +290,9 @@ class Stage:
         if any(values.get(k) != v for k, v in resolved.items()):
             write_json(self.run_dir.config, {**values, **resolved})
         failpoints.hit("run.config_written")
-        for folder in (self.run_dir.logs, self.run_dir.rollouts, self.run_dir.weights, self.run_dir.checkpoints):
-            folder.mkdir(exist_ok=True)
+        with storage("make folders", self.run_dir.path):
+            for folder in (self.run_dir.logs, self.run_dir.rollouts, self.run_dir.weights, self.run_dir.checkpoints):
+                folder.mkdir(exist_ok=True)
 
 
 def _work(run: Run) -> dict[str, Any]:

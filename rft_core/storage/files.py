@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rft_core.boundary import RESUME
 from rft_core.errors import RftError, StorageError
 
 
 @contextlib.contextmanager
-def storage(action: str, path: Path) -> Iterator[None]:
-    """Turns an OSError into a StorageError that says what could not be done, and where."""
+def storage(action: str, path: Path, then: str = RESUME) -> Iterator[None]:
+    """Turns an OSError into a StorageError that says what could not be done, where, and what to do."""
     try:
         yield
     except RftError:
@@ -24,7 +25,7 @@ def storage(action: str, path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(
-            f"could not {action} in {path}: {reason}; free space or fix the permissions, then 'rft-engine resume'"
+            f"could not {action} in {path}: {reason}; free space or fix the permissions, {then}"
         ) from error
 
 
@@ -54,15 +55,16 @@ def fsync_tree(folder: Path) -> None:
         fsync_folder(Path(root))
 
 
-def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
+def write_json(path: Path, value: Any, *, sync: bool = True, then: str = RESUME) -> None:
     """Write readable JSON under a temporary name, then rename it over `path`."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(), sync=sync)
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode(), sync=sync, then=then)
 
 
-def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
+def write_bytes(path: Path, data: bytes, *, sync: bool = True, then: str = RESUME) -> None:
     """Write under a temporary name in the same folder, sync, then rename over `path`."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with storage(f"write {path.name}", path.parent):
+    with storage(f"write {path.name}", path.parent, then):
         try:
             with temporary.open("wb") as handle:
                 handle.write(data)

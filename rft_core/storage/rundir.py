@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from rft_core.boundary import RESUME
 from rft_core.errors import RunDirError
 from rft_core.storage.files import storage, write_bytes, write_json
 
@@ -37,14 +38,14 @@ class RunDir:
         self._lock: IO[str] | None = None
 
     @classmethod
-    def create(cls, path: Path, config: Mapping[str, Any]) -> RunDir:
+    def create(cls, path: Path, config: Mapping[str, Any], *, then: str = RESUME) -> RunDir:
         """A new run directory with its config.json, locked. It appears whole or not at all; RunDirError
-        if the name is taken."""
+        if the name is taken; StorageError, with `then` as what to do next, if it cannot be made."""
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        with storage("make a run directory", path.parent):
+        with storage("make a run directory", path.parent, then):
             temporary.mkdir(parents=True)
             try:
-                write_json(temporary / "config.json", config)
+                write_json(temporary / "config.json", config, then=then)
                 temporary.rename(path)
             except OSError:
                 if not path.exists():
@@ -77,10 +78,10 @@ class RunDir:
             owner = handle.read().strip() or "another process"
             handle.close()
             raise RunDirError(f"the run directory {self.path} is in use by {owner}; wait for it or stop it first")
-        handle.truncate(0)
-        handle.write(f"process {os.getpid()}\n")
-        handle.flush()
         self._lock = handle
+        with storage("write lock", self.path):
+            handle.truncate(0)
+            os.write(handle.fileno(), f"process {os.getpid()}\n".encode())  # closing writes no buffer again
 
     def unlock(self) -> None:
         if self._lock is not None:

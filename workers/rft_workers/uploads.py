@@ -12,6 +12,7 @@ from pathlib import Path
 from rft.v1 import sampler_pb2
 from rft_core.errors import IntegrityError, StorageError, WorkerRefusedError
 from rft_core.remote import convert
+from rft_core.storage.files import storage
 from rft_core.types import WeightRef
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.(safetensors|json)")
@@ -68,7 +69,7 @@ class Upload:
         self._left_bytes -= len(chunk.data)
         if self._left_bytes < 0:
             raise IntegrityError("the upload is longer than was announced; it must be done again")
-        with (self.folder / chunk.file).open("ab") as file:
+        with storage(f"write {chunk.file}", self.folder), (self.folder / chunk.file).open("ab") as file:
             file.write(chunk.data)
 
     def finish(self) -> WeightRef:

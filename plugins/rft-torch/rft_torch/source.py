@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from rft_core.boundary import disk_error
 from rft_core.errors import ModelError
 from rft_core.specs import BuildContext, ComponentConfig
 from rft_core.types import ModelRef
@@ -91,7 +92,7 @@ class PretrainedSource:
                 f"{what} is neither a folder here nor a repository on the hub; check model.path"
             ) from error
         except (HfHubHTTPError, OSError, ValueError) as error:
-            raise ModelError(
+            raise disk_error(error, what) or ModelError(
                 f"{what} is not a folder under {self._base_dir} and cannot be fetched from the hub ({type(error).__name__}); "
                 "go online, or set model.path to a folder"
             ) from error
