@@ -24,7 +24,18 @@ from rft_core.boundary import disk_error
 from rft_core.canonical import digest
 from rft_core.config.errors import config_error
 from rft_core.errors import ComponentError, ConfigError, PluginError, RftError, UnknownNameError, nearest
-from rft_core.specs import BuildContext, GraderSpec, Spec
+from rft_core.specs import (
+    BuildContext,
+    CommandSpec,
+    DataSourceSpec,
+    GraderSpec,
+    ModelSourceSpec,
+    ObserverSpec,
+    OptimizerPartSpec,
+    OptimizerSpec,
+    SamplerSpec,
+    Spec,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +52,16 @@ HOOK_OF_KIND: dict[Kind, str] = {
     "optimizer_part": "rft_optimizer_parts",
     "observer": "rft_observers",
     "command": "rft_commands",
+}
+SPEC_OF_KIND: dict[Kind, type[Spec]] = {
+    "data_source": DataSourceSpec,
+    "model_source": ModelSourceSpec,
+    "sampler": SamplerSpec,
+    "grader": GraderSpec,
+    "optimizer": OptimizerSpec,
+    "optimizer_part": OptimizerPartSpec,
+    "observer": ObserverSpec,
+    "command": CommandSpec,
 }
 LIFECYCLE_HOOKS = (
     "rft_run_started",
@@ -129,7 +150,8 @@ class Registry:
             module = entry.load()
             self.add_module(module, owner, result)
         except (Exception, SystemExit) as error:  # noqa: BLE001 the boundary: a plugin may fail in any way, and is named
-            result.status, result.message = "error", f"{type(error).__name__}: {error}"
+            said = str(error) if isinstance(error, RftError) else f"{type(error).__name__}: {error}"
+            result.status, result.message = "error", said
             self._forget(owner)
             result.components.clear()
         return result
@@ -149,7 +171,7 @@ class Registry:
                 )
         for kind, hook in HOOK_OF_KIND.items():
             for implementation in getattr(manager.hook, hook).get_hookimpls():
-                for spec in implementation.function() or ():
+                for spec in _specs(hook, implementation.function(), SPEC_OF_KIND[kind]):
                     self._components[kind].setdefault(spec.name, []).append(Registered(spec=spec, owner=owner))
                     if result is not None:
                         result.components.append(f"{kind}/{spec.name}")
@@ -255,6 +277,18 @@ class Registry:
                     "plugin_hook_failed", plugin=str(owner), hook=hook, error=f"{type(error).__name__}: {error}"
                 )
                 self._observers.remove(entry)
+
+
+def _specs(hook: str, answer: object, wanted: type[Spec]) -> Iterable[Spec]:
+    """What a hook answers, one by one. PluginError for what is no `wanted`."""
+    if answer is None:
+        return
+    if not isinstance(answer, Iterable):
+        raise PluginError(f"{hook} returns a {type(answer).__name__}; yield each {wanted.__name__}, or return a list")
+    for spec in answer:
+        if not isinstance(spec, wanted):
+            raise PluginError(f"{hook} yields a {type(spec).__name__}, not a {wanted.__name__}")
+        yield spec
 
 
 def _incompatibility(requires: Iterable[str]) -> str:

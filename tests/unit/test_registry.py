@@ -91,6 +91,14 @@ def test_a_plugin_is_found_by_its_entry_point(install: Install) -> None:
             "from rft_core import hookimpl\n@hookimpl\ndef rtf_graders():\n    return []",
             "implements a hook 'rtf_graders' that does not exist; did you mean 'rft_graders'?",
         ),
+        (
+            "from rft_core import hookimpl\n@hookimpl\ndef rft_graders():\n    yield {'name': 'late'}",
+            "rft_graders yields a dict, not a GraderSpec",
+        ),
+        (
+            "from rft_core import hookimpl\n@hookimpl\ndef rft_graders():\n    return len",
+            "rft_graders returns a builtin_function_or_method; yield each GraderSpec, or return a list",
+        ),
     ],
 )
 def test_a_broken_plugin_is_named_and_hides_no_other(install: Install, source: str, message: str) -> None:
