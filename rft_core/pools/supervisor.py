@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import select
 import signal
@@ -29,6 +30,7 @@ TAIL_BYTES = 4_096
 SECRET_WORDS = frozenset({"TOKEN", "TOKENS", "KEY", "KEYS", "SECRET", "SECRETS", "PASSWORD", "PASSWD", "CREDENTIALS"})
 """A variable with one of these words in its name is taken for a secret, as HF_TOKEN or AWS_ACCESS_KEY_ID."""
 MAX_WAIT_S = 1e6
+LACKS_WORKERS = re.compile(r"No module named '?(rft_workers|rft_core|rft)\b")
 
 
 class WorkerProcess:
@@ -106,6 +108,12 @@ class WorkerProcess:
         if line:
             return
         if readable and self.exited.wait(5.0):
+            if LACKS_WORKERS.search(self.log_tail()):
+                raise ConfigError(
+                    f"the environment of {self._python} lacks rft-workers; install it there, and the plugin of the "
+                    f"{self.kind}, in the versions that the engine has: '{self._python} -m pip install rft-workers …'",
+                    where="worker.python",
+                )
             raise WorkerError(
                 f"the {self.kind} worker ended with {self.exit_status()} before it was ready{self.log_hint()}"
             )

@@ -280,6 +280,7 @@ class WorkerSlot:
             timeout_s=10.0,
             patience_s=RECONNECT_S if process is None else timeout_s,  # a loaded machine may be slow to connect
             gone=process.exited.is_set if process is not None else lambda: False,
+            by_hand=process is None,
         )
         self._configure(client)
         wanted = self._wanted_policy()

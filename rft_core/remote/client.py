@@ -34,7 +34,7 @@ from rft_core.remote.handshake import (
     check_info,
     read_info,
 )
-from rft_core.remote.status import from_rpc_error
+from rft_core.remote.status import from_rpc_error, nobody_answers
 from rft_core.types import Busy, GradedUnit, GradeUnit, ModelRef, SampledUnit, SamplerInfo, SampleUnit, WeightRef
 
 UPLOAD_CHUNK_BYTES = 4 * 1024 * 1024
@@ -128,11 +128,13 @@ class WorkerClient:
         self._sampler = sampler_pb2_grpc.SamplerServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
         self._grader = grader_pb2_grpc.GraderServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
 
-    def _call(self, method: Any, request: Any, timeout_s: float, what: str) -> Any:
+    def _call(self, method: Any, request: Any, timeout_s: float, what: str, *, by_hand: str = "") -> Any:
+        """`by_hand`: the kind of worker that somebody else should have started."""
         try:
             return method(request, timeout=timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
-            raise from_rpc_error(error, worker=self.name, call=what) from None
+            nobody = nobody_answers(error, kind=by_hand, address=self.address) if by_hand else None
+            raise nobody or from_rpc_error(error, worker=self.name, call=what) from None
         except ValueError as error:  # grpc: the channel was closed by another thread
             raise WorkerError(f"the connection to the worker {self.name} was closed before {what}: {error}") from None
 
@@ -143,13 +145,16 @@ class WorkerClient:
         timeout_s: float,
         patience_s: float = 0.0,
         gone: Callable[[], bool] = lambda: False,
+        by_hand: bool = False,
     ) -> WorkerInfo:
         """Ask who is there, again for `patience_s` while nobody answers and the worker is not known to be
-        `gone`. WorkerRefusedError unless it fits; WorkerError if nobody answers."""
+        `gone`. WorkerRefusedError unless it fits; WorkerError if nobody answers, which says how to start a worker
+        that is started `by_hand`."""
         end_s = time.monotonic() + patience_s
+        request, who = worker_pb2.GetInfoRequest(), kind if by_hand else ""
         while True:
             try:
-                message = self._call(self._worker.GetInfo, worker_pb2.GetInfoRequest(), timeout_s, "the handshake")
+                message = self._call(self._worker.GetInfo, request, timeout_s, "the handshake", by_hand=who)
                 break
             except WorkerError as error:
                 if isinstance(error, WorkerRefusedError) or self._closed or gone() or time.monotonic() >= end_s:

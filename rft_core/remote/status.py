@@ -43,6 +43,29 @@ CODE_OF_REASON: dict[str, grpc.StatusCode] = {
     "STOP_REQUESTED": grpc.StatusCode.ABORTED,
 }
 
+_CONNECT_FAILURES = {
+    "Socket closed": (
+        "it closed the connection",
+        "if it serves TLS, give {key}.tls_ca, and tls_cert and tls_key where it asks for a certificate",
+    ),
+    "CERTIFICATE_VERIFY_FAILED": (
+        "the authority in tls_ca did not sign its certificate",
+        "give {key}.tls_ca the file of the one that did",
+    ),
+    "Hostname Verification": (
+        "its certificate is of another host",
+        "write a name that stands in the certificate into {key}.address",
+    ),
+    "WRONG_VERSION_NUMBER": (
+        "it does not speak TLS",
+        "start it with --tls-cert and --tls-key, or remove {key}.tls_ca",
+    ),
+}
+"""What gRPC says of a connection that did not come about: what that means, and what to do about it."""
+_START_IT = "start it with 'rft-worker {kind} --listen {address}', or correct {key}.address"
+_KEY_OF_KIND = {"sampler": "sampler.worker", "grader": "grading.worker"}
+"""Where the run file says how workers are reached."""
+
 _REFUSALS = {
     grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.PERMISSION_DENIED,
@@ -105,6 +128,10 @@ def _restore(info: error_details_pb2.ErrorInfo, message: str) -> RftError:
 
 def from_rpc_error(error: Any, *, worker: str, call: str) -> RftError:
     """The error to raise for a failed call: ours if the worker sent one, else what the transport says."""
+    if error.code() == grpc.StatusCode.UNAUTHENTICATED:  # the worker does not know by which address it is called
+        return WorkerRefusedError(
+            f"the worker {worker} refused the token; give the engine the one that the worker printed when it started"
+        )
     try:
         status = rpc_status.from_call(error)
     except ValueError:
@@ -121,4 +148,23 @@ def from_rpc_error(error: Any, *, worker: str, call: str) -> RftError:
         )
     if code in _REFUSALS:
         return WorkerRefusedError(f"the worker {worker} refused {call}: {details}")
-    return WorkerError(f"the worker {worker} could not be reached for {call}: {details or code.name}")
+    return WorkerError(f"the worker {worker} could not be reached for {call}: {_meaning(details or code.name)[0]}")
+
+
+def nobody_answers(error: Any, *, kind: str, address: str) -> WorkerError | None:
+    """The error to raise where no connection to a worker that somebody else starts came about: why, and what to
+    do. None if that is not what `error` says."""
+    if error.code() != grpc.StatusCode.UNAVAILABLE:
+        return None
+    why, advice = _meaning(error.details() or error.code().name)
+    advice = advice.format(kind=kind, address=address, key=_KEY_OF_KIND[kind])
+    return WorkerError(f"no {kind} worker answers at {address} ({why}); {advice}")
+
+
+def _meaning(details: str) -> tuple[str, str]:
+    """Why no connection came about, and what to do about it."""
+    for said, meaning in _CONNECT_FAILURES.items():
+        if said in details:
+            return meaning
+    reason = details.replace(" error: ", ": ").rpartition(": ")[2].rstrip("]")
+    return reason[:1].lower() + reason[1:], _START_IT

@@ -316,9 +316,14 @@ def test_start_up_failures_are_sentences(tmp_path: Path) -> None:
     bare.write_text(f'#!/bin/sh\nunset PYTHONPATH\nexec {sys.executable} -S "$@"\n')
     bare.chmod(0o755)
     error = start({"type": "scripted"}, python=str(bare))
+    assert isinstance(error, ConfigError)
+    assert f"the environment of {bare} lacks rft-workers; install it there, and the plugin of the sampler" in str(error)
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho 'no such library' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    error = start({"type": "scripted"}, python=str(broken))
     assert isinstance(error, WorkerError)
-    assert "ended with exit code 1 before it was ready" in str(error)
-    assert "No module named rft_workers" in str(error)
+    assert "ended with exit code 1 before it was ready; its log ends with: no such library" in str(error)
     assert str(tmp_path / "logs" / "sampler-1.log") in str(error)
 
 
@@ -480,7 +485,7 @@ def test_the_wrong_token_ends_the_start(opened: Open, tmp_path: Path, monkeypatc
     worker = by_hand(address, secrets.token_hex(16), tmp_path / "hand.log")
     try:
         monkeypatch.setenv("RFT_WORKER_TOKEN", "wrong")
-        with pytest.raises(WorkerRefusedError, match="refused the token"):
+        with pytest.raises(WorkerRefusedError, match=rf"the worker sampler-1 \({address}\) refused the token; give"):
             opened({"type": "scripted"}, {"address": address})
         monkeypatch.delenv("RFT_WORKER_TOKEN")
         with pytest.raises(ConfigError, match="need a token, and the environment variable RFT_WORKER_TOKEN holds none"):

@@ -549,7 +549,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def test_tls_with_client_certificates(start: Start, tmp_path: Path) -> None:
-    """With --tls-ca a client needs a certificate; without one, or without TLS, nobody gets through."""
+    """With --tls-ca a client needs a certificate; without one, or without TLS, nobody gets through and is told."""
     cert, key = certificate(tmp_path)
     options = ["--tls-cert", str(cert), "--tls-key", str(key), "--tls-ca", str(cert)]
     worker = start("grader", *options, listen="127.0.0.1:0")
@@ -560,9 +560,33 @@ def test_tls_with_client_certificates(start: Start, tmp_path: Path) -> None:
     client.close()
     for tls in (None, grpc.ssl_channel_credentials(ca)):
         outsider = WorkerClient(worker.address, TOKEN, tls=tls)
-        with pytest.raises(WorkerError):
-            outsider.handshake("grader", timeout_s=2)
+        with pytest.raises(
+            WorkerError, match=r"closed the connection\); if it serves TLS, give grading\.worker\.tls_ca"
+        ):
+            outsider.handshake("grader", timeout_s=5, by_hand=True)
         outsider.close()
+
+
+def test_a_connection_over_tls_that_fails_says_why(start: Start, tmp_path: Path) -> None:
+    """Another authority, another host, no TLS at all: what is wrong and which setting mends it."""
+    (tmp_path / "other").mkdir()
+    cert, key = certificate(tmp_path)
+    stranger, _ = certificate(tmp_path / "other")
+    secure = start("sampler", "--tls-cert", str(cert), "--tls-key", str(key), listen="127.0.0.1:0").address
+    plain = start("sampler", listen="127.0.0.1:0").address
+    for address, ca, says in (
+        (secure, stranger, "did not sign its certificate); give sampler.worker.tls_ca"),
+        (secure.replace("127.0.0.1", "[::ffff:127.0.0.1]"), cert, "its certificate is of another host); write"),
+        (
+            plain,
+            cert,
+            "it does not speak TLS); start it with --tls-cert and --tls-key, or remove sampler.worker.tls_ca",
+        ),
+    ):
+        client = WorkerClient(address, TOKEN, tls=grpc.ssl_channel_credentials(ca.read_bytes()))
+        with pytest.raises(WorkerError, match=re.escape(says)):
+            client.handshake("sampler", timeout_s=5, by_hand=True)
+        client.close()
 
 
 def test_weights_are_uploaded_whole_or_not_at_all(start: Start, tmp_path: Path) -> None:
