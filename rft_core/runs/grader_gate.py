@@ -12,14 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import structlog
+
 from rft_core.canonical import digest
 from rft_core.config.run_file import RunConfig
+from rft_core.errors import StorageError
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
 from rft_core.runs import grader_check
 from rft_core.runs.assembly import cache_dir, grader_version, is_deterministic
 from rft_core.runs.versions import versions
-from rft_core.storage.files import write_json
+from rft_core.storage.files import storage, write_json
+
+log = structlog.get_logger(__name__)
 
 ROWS = 256
 """Rows that the check may look at."""
@@ -50,7 +55,7 @@ def judge(registry: Registry, config: RunConfig, train: DataSource, base_dir: Pa
         return Verdict(word="not asked", reason="it may cost money")
     if len(train) < LEAST_ROWS:
         return Verdict(word="not asked", reason=f"{len(train)} rows are too few")
-    report, file = _report(registry, config, config.grader, train, base_dir)
+    report, kept = _report(registry, config, config.grader, train, base_dir)
     told = list(_errors(report))
     if not told:
         return Verdict(word="sound")
@@ -58,15 +63,16 @@ def judge(registry: Registry, config: RunConfig, train: DataSource, base_dir: Pa
     grader = str(config.grader.get("name") or config.grader["type"])
     return Verdict(
         word="bad",
-        reason=f"the grader '{grader}' fails its check: {'; '.join(told[:TOLD])}{more}. Mend it (all that was tried is in "
-        f"{file}), or begin anyway with --set grading.check=false",
+        reason=f"the grader '{grader}' fails its check: {'; '.join(told[:TOLD])}{more}. Mend it"
+        f"{f' (all that was tried is in {kept})' if kept else ''}, or begin anyway with --set grading.check=false",
     )
 
 
 def _report(
     registry: Registry, config: RunConfig, grader: Mapping[str, Any], train: DataSource, base_dir: Path
-) -> tuple[Mapping[str, Any], Path]:
-    """The report of the check, from the cache or by asking the grader now, and the file that holds it."""
+) -> tuple[Mapping[str, Any], Path | None]:
+    """The report of the check, from the cache or by asking the grader now, and the file that holds it. A cache
+    that cannot be written is no reason to refuse a run."""
     key = digest([grader_version(registry, grader, base_dir), train.fingerprint(), dict(versions())])
     file = cache_dir() / "checks" / f"{key.removeprefix('sha256:')}.json"
     try:
@@ -77,8 +83,13 @@ def _report(
     worker = config.grading.worker.model_copy(update={"in_process": False, "count": 1})
     options = grader_check.Options(budget_s=BUDGET_S, worker=worker)
     report = grader_check.check(registry, grader, items, base_dir=base_dir, options=options).to_json()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, report)
+    try:
+        with storage("keep a verdict", file.parent):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, report)
+    except StorageError as error:
+        log.warning("verdict_not_kept", error=str(error))
+        return report, None
     return report, file
 
 

@@ -101,3 +101,10 @@ def test_a_start_that_was_refused_leaves_its_name_free(tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "one").exists(), "its logs can be read"
     assert engine("run", run_file, "--name", "one").code == 0
     assert "exists; resume it" in engine("run", run_file, "--name", "one").errors
+
+
+def test_a_cache_that_cannot_be_written_refuses_no_run(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "checks").write_text("in the way")
+    code, errors, verdicts = begin(tmp_path, EXACT)
+    assert (code, verdicts) == (0, ["sound"]), errors
