@@ -94,8 +94,11 @@ class WorkerPool:
         ]
 
     def start(self) -> None:
-        for slot in self._slots:
-            slot.start()
+        with self._condition:
+            if self._closed:  # before it began, and nobody would end the workers
+                raise StopRequested("the run is ending; its workers were not started")
+            for slot in self._slots:
+                slot.start()
         for slot in self._slots:
             slot.started.wait()
         try:

@@ -255,8 +255,7 @@ def working(run: Run, *, needs_sampler: bool) -> Iterator[Run]:
     )
     with contextlib.ExitStack() as stack:
         stack.callback(run._writer.shutdown)
-        with _stopped_by_signals(run):
-            _start(run, stack, context, needs_sampler)
+        _start(run, stack, context, needs_sampler)
         failpoints.hit("pools.started")
         yield run
 
@@ -274,7 +273,8 @@ def _start(run: Run, stack: contextlib.ExitStack, context: BuildContext, needs_s
             stack.callback(pool.close)
         starting = [executor.submit(run.samplers.start), executor.submit(run.graders.start)]
         _open_ledger(run, stack)
-    optimizer = run.registry.build("optimizer", run.config.optimizer, context, where="optimizer")
+    with _stopped_by_signals(run):
+        optimizer = run.registry.build("optimizer", run.config.optimizer, context, where="optimizer")
     run.optimizer = HostedOptimizer(optimizer, str(run.config.optimizer["type"]))
     stack.callback(run.optimizer.close)
     for future in starting:
@@ -305,7 +305,9 @@ def _open_ledger(run: Run, stack: contextlib.ExitStack) -> None:
 @contextlib.contextmanager
 def _stopped_by_signals(run: Run) -> Iterator[None]:
     """Nothing is lost before the first step, so a polite stop need not wait until a model is loaded: the
-    signal handlers that are installed are told, then StopRequested is raised where the main thread is."""
+    signal handlers that are installed are told, then StopRequested is raised where the main thread is. Only
+    around what may take long and can be left anywhere: raised between two lines of our own, it could leave
+    workers that nobody ends."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -319,6 +321,7 @@ def _stopped_by_signals(run: Run) -> Iterator[None]:
     for number in before:
         signal.signal(number, handler)
     try:
+        run.check_signal()
         yield
     finally:
         for number, earlier in before.items():

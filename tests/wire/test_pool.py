@@ -28,6 +28,7 @@ from rft_core.errors import (
     ComponentError,
     ConfigError,
     RftError,
+    StopRequested,
     StorageError,
     WorkerError,
     WorkerRefusedError,
@@ -881,3 +882,20 @@ def test_a_pool_of_liars_ends_with_a_sentence(opened: Open, hand: Hand, tmp_path
     with pytest.raises(BadReplyError, match="was taken out"):
         pool.submit(sample_unit(ref))
     assert len(events.of("worker_quarantined")) == 1
+
+
+def test_a_pool_that_was_closed_starts_nothing(tmp_path: Path) -> None:
+    """A stop can close it before the thread that is to start it runs; nobody would end its workers."""
+    pool = open_pool(
+        "grader",
+        {"type": "test_text_length"},
+        WorkerConfig(),
+        run_id=RUN_ID,
+        base_dir=tmp_path,
+        log_dir=tmp_path / "logs",
+        registry=REGISTRY,
+    )
+    pool.close()
+    with pytest.raises(StopRequested):
+        pool.start()
+    assert not list((tmp_path / "logs").glob("*")), "no worker was started"
