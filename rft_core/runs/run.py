@@ -302,6 +302,10 @@ def _open_ledger(run: Run, stack: contextlib.ExitStack) -> None:
         )
 
 
+class _StopNow(BaseException):
+    """No Exception, because a library that tries an import and takes any Exception for its absence would swallow it."""
+
+
 @contextlib.contextmanager
 def _stopped_by_signals(run: Run) -> Iterator[None]:
     """Nothing is lost before the first step, so a polite stop need not wait until a model is loaded: the
@@ -314,7 +318,8 @@ def _stopped_by_signals(run: Run) -> Iterator[None]:
 
     def handler(number: int, frame: FrameType | None) -> None:
         before[signal.Signals(number)](number, frame)
-        run.check_signal()
+        if run.stop.is_set():
+            raise _StopNow
 
     found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     before = {number: earlier for number, earlier in found.items() if callable(earlier)}
@@ -323,6 +328,8 @@ def _stopped_by_signals(run: Run) -> Iterator[None]:
     try:
         run.check_signal()
         yield
+    except _StopNow:
+        run.check_signal()
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)

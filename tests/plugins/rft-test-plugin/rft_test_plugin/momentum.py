@@ -64,7 +64,9 @@ class Momentum:
     needs: Needs = "rollouts"
 
     def __init__(self, config: MomentumConfig, context: BuildContext) -> None:
-        time.sleep(config.build_s)
+        end_s = time.monotonic() + config.build_s
+        while time.monotonic() < end_s:  # in many calls, as a model of many tensors is loaded
+            time.sleep(0.05)
         self._config = config
         self._work_s = config.work_s
         self._jitter = config.jitter
