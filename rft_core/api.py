@@ -19,7 +19,7 @@ from rft_core.config.workers import WorkerConfig
 from rft_core.errors import ConfigError, PluginError
 from rft_core.registry import PluginStatus, Registry
 from rft_core.runs import grader_check, stages
-from rft_core.runs.assembly import check_components, grader_variables, open_sources, template_variables
+from rft_core.runs.assembly import check_stages, grader_variables, open_sources, template_variables
 from rft_core.runs.checks.report import CheckReport
 from rft_core.runs.checks.samples import read_run, read_samples
 from rft_core.runs.evaluate_model import evaluate_model, open_rows, read_grader, sampling_of, target_of
@@ -70,8 +70,7 @@ def resolve(run_file: str | Path, *, overrides: Sequence[str] = ()) -> list[tupl
     """The stages of a run file with every default filled in, all components checked. Starts nothing."""
     parsed = load_run_file(Path(run_file), overrides)
     registry = Registry.discover()
-    for name, config in parsed.stages:
-        check_components(registry, config, where="" if len(parsed.stages) == 1 else f"stage {name}")
+    check_stages(registry, parsed)
     return list(parsed.stages)
 
 
@@ -81,8 +80,7 @@ def validate(run_file: str | Path, *, overrides: Sequence[str] = ()) -> dict[str
     parsed = load_run_file(Path(run_file), overrides)
     registry = Registry.discover()
     reports = {}
-    for name, config in parsed.stages:
-        check_components(registry, config, where="" if len(parsed.stages) == 1 else f"stage {name}")
+    check_stages(registry, parsed)
     for number, (name, config) in enumerate(parsed.stages):
         sources = open_sources(registry, config, parsed.base_dir)
         report = check_data(

@@ -24,7 +24,7 @@ def dry_run(run_file: Path, overrides: Sequence[str]) -> int:
     parsed = load_run_file(run_file, overrides)
     registry = Registry.discover()
     for name, config in parsed.stages:
-        check_components(registry, config, where="" if len(parsed.stages) == 1 else f"stage {name}")
+        check_components(registry, config, where=parsed.where(name))
         click.echo(f"# stage {name}")
         click.echo(inert(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)))
         sources = open_sources(registry, config, parsed.base_dir)

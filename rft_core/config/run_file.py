@@ -183,6 +183,10 @@ class RunFile:
     def main(self) -> RunConfig:
         return self.stages[-1][1]
 
+    def where(self, stage: str) -> str:
+        """How errors name a stage: not at all, if it is the only one."""
+        return "" if len(self.stages) == 1 else f"stage {stage}"
+
 
 class _UniqueKeyLoader(yaml.SafeLoader):
     """SafeLoader that refuses a key given twice: YAML would silently keep the last."""

@@ -11,14 +11,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from rft_core.canonical import digest
-from rft_core.config.run_file import RunConfig
+from rft_core.config.run_file import RunConfig, RunFile
 from rft_core.errors import ConfigError, ModelError, RunDirError, nearest
 from rft_core.pools.pool import Pool, open_pool
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
 from rft_core.remote.handshake import WorkerKind
 from rft_core.runs.hosted import HostedSource, Sources, materialize
-from rft_core.specs import BuildContext, GraderSpec
+from rft_core.specs import BuildContext, GraderSpec, OptimizerSpec
 from rft_core.storage.files import sha256_file, storage
 from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef
@@ -28,6 +28,19 @@ from rft_core.weights import ADAPTER_FILE
 def cache_dir() -> Path:
     """Where models made on this machine and cached stages lie: `$RFT_CACHE_DIR`, or ~/.cache/rft-engine."""
     return Path(os.environ.get("RFT_CACHE_DIR") or Path.home() / ".cache" / "rft-engine")
+
+
+def check_stages(registry: Registry, run_file: RunFile) -> None:
+    """`check_components` for every stage."""
+    for name, config in run_file.stages:
+        check_components(registry, config, where=run_file.where(name))
+
+
+def learns_from_grades(registry: Registry, config: RunConfig) -> bool:
+    """Whether the optimizer of a stage needs rollouts with grades."""
+    spec = registry.registered("optimizer", config.optimizer["type"]).spec
+    assert isinstance(spec, OptimizerSpec)
+    return spec.needs == "rollouts"
 
 
 def check_components(registry: Registry, config: RunConfig, *, where: str = "") -> None:
@@ -47,7 +60,7 @@ def check_components(registry: Registry, config: RunConfig, *, where: str = "") 
     if config.grader is not None:
         for _ in graders_in(registry, config.grader, at("grader")):
             pass
-    elif optimizer.spec.needs == "rollouts":  # type: ignore[union-attr]
+    elif learns_from_grades(registry, config):
         raise ConfigError(
             f"the optimizer '{optimizer.spec.name}' learns from graded rollouts, so the run needs a grader",
             where=at("grader"),

@@ -8,7 +8,7 @@ from typing import Any
 from rft_core.config.run_file import RunConfig, RunFile
 from rft_core.errors import ConfigError, DataError, ModelError
 from rft_core.registry import Registry
-from rft_core.runs.assembly import check_components, grader_variables, open_sources, template_variables
+from rft_core.runs.assembly import check_stages, grader_variables, open_sources, template_variables
 from rft_core.runs.grader_gate import judge
 from rft_core.runs.hosted import Sources
 from rft_core.runs.preflight import check_model
@@ -24,24 +24,21 @@ def refuse_early(run_file: RunFile, registry: Registry, listeners: Sequence[List
         for listener in listeners:
             listener(kind, values)
 
-    def at(name: str) -> str:
-        return "" if len(run_file.stages) == 1 else f"stage {name}"
-
-    for name, config in run_file.stages:
-        check_components(registry, config, where=at(name))
-    for problem in check_model(run_file.stages[0][1], run_file.base_dir).errors:
-        raise ModelError(problem)
+    check_stages(registry, run_file)
+    if problems := check_model(run_file.stages[0][1], run_file.base_dir).errors:
+        raise ModelError(problems[0])
     for name, config in run_file.stages:
         tell("phase", waits_for="checking the data")
         sources = open_sources(registry, config, run_file.base_dir)
-        for problem in _missing(registry, config, sources):
-            raise DataError(f"{at(name)}: {problem}" if at(name) else problem)
+        prefix = f"{run_file.where(name)}: ".removeprefix(": ")
+        if problems := _missing(registry, config, sources):
+            raise DataError(prefix + problems[0])
         tell("phase", waits_for="checking the grader")
         verdict = judge(registry, config, sources.train, run_file.base_dir)
         if verdict is not None:
             tell("grader_checked", stage=name, verdict=verdict.word, reason=verdict.reason)
             if verdict.word == "bad":
-                raise ConfigError(verdict.reason, where=f"{at(name)}: grader" if at(name) else "grader")
+                raise ConfigError(verdict.reason, where=f"{prefix}grader")
 
 
 def _missing(registry: Registry, config: RunConfig, sources: Sources) -> list[str]:

@@ -20,7 +20,7 @@ from rft_core.errors import StorageError
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
 from rft_core.runs import grader_check
-from rft_core.runs.assembly import cache_dir, grader_version, is_deterministic
+from rft_core.runs.assembly import cache_dir, grader_version, is_deterministic, learns_from_grades
 from rft_core.runs.versions import versions
 from rft_core.storage.files import storage, write_json
 
@@ -49,7 +49,7 @@ class Verdict:
 
 def judge(registry: Registry, config: RunConfig, train: DataSource, base_dir: Path) -> Verdict | None:
     """The verdict on the grader of a stage; None if the stage learns from no grades, or asks for no check."""
-    if config.grader is None or not config.grading.check or not _learns_from_grades(registry, config):
+    if config.grader is None or not config.grading.check or not learns_from_grades(registry, config):
         return None
     if not is_deterministic(registry, config.grader):
         return Verdict(word="not asked", reason="it may cost money")
@@ -102,8 +102,3 @@ def _errors(report: Mapping[str, Any]) -> Iterator[str]:
             continue
         notes = [e["note"] for e in finding["evidence"] if e["note"]] if finding["kind"].startswith("fails") else []
         yield f"{finding['kind']}: {finding['message']}" + (f" ({notes[0]})" if notes else "")
-
-
-def _learns_from_grades(registry: Registry, config: RunConfig) -> bool:
-    spec = registry.registered("optimizer", config.optimizer["type"]).spec
-    return spec.needs == "rollouts"  # type: ignore[union-attr]

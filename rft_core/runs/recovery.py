@@ -7,8 +7,8 @@ journal holds.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rft_core import failpoints
 from rft_core.clock import StepClock
@@ -79,12 +79,15 @@ def restore_metrics(run: Run, done: int) -> None:
     A process can die between the moment a step counts and the moment its line is written, and a replay can
     give another update where components do not repeat themselves. What the line says of the step follows
     from the journal and the rollout store. Its times are lost."""
-    kept = {line["step"]: line for line in run.run_dir.read_lines(run.run_dir.metrics) if _tells(run, line)}
+    records = run.journal.records
     sampled = {
         (record.kind, record.step): int(record.aside.get("sampled_tokens", 0))
-        for record in run.journal.records
+        for record in records
         if record.kind in ("rollouts", "evaluation")
     }
+    updates = Counter(record.step for record in records if record.kind == "update")
+    lines = run.run_dir.read_lines(run.run_dir.metrics)
+    kept = {line["step"]: line for line in lines if updates[line.get("step", 0)] == 1}
 
     def total(step: int) -> int:
         """Tokens sampled when the line of `step` is written: its own, and of the evaluations before it."""
@@ -102,12 +105,6 @@ def restore_metrics(run: Run, done: int) -> None:
         elapsed_s = kept[step]["elapsed_s"]
     run.run_dir.rewrite_metrics(kept[step] for step in range(1, done + 1))
     run.sampled_tokens = sum(n for (kind, s), n in sampled.items() if kind != "rollouts" or s <= done)
-
-
-def _tells(run: Run, line: Mapping[str, Any]) -> bool:
-    """Whether a line is of a step that counts, and of the update that counts."""
-    update = run.journal.last("update", line.get("step", 0))
-    return update is not None and all(line.get(name) == value for name, value in update.data["metrics"].items())
 
 
 def _report_of(run: Run, step: int) -> TrainReport:

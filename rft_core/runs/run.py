@@ -323,16 +323,17 @@ def _stopped_by_signals(run: Run) -> Iterator[None]:
 
     found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     before = {number: earlier for number, earlier in found.items() if callable(earlier)}
-    for number in before:
-        signal.signal(number, handler)
     try:
-        run.check_signal()
-        yield
+        for number in before:
+            signal.signal(number, handler)
+        try:
+            run.check_signal()
+            yield
+        finally:
+            for number, earlier in before.items():
+                signal.signal(number, earlier)
     except _StopNow:
         run.check_signal()
-    finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
 
 
 def _close_observer(name: str, observer: Observer) -> None:

@@ -17,9 +17,10 @@ from rft_core.loop import train
 from rft_core.registry import Registry
 from rft_core.runs import stage_cache
 from rft_core.runs.assembly import (
-    check_components,
+    check_stages,
     grader_version,
     is_deterministic,
+    learns_from_grades,
     model_of,
     open_sources,
     resolve_model,
@@ -84,8 +85,7 @@ def resume(path: Path, overrides: Sequence[str], setting: Setting) -> dict[str, 
             _check_extendable(override)
             apply_override(raw, override)
         run_file = parse_run(raw, base_dir=Path(config["base_dir"]))
-        for name, stage in run_file.stages:
-            check_components(setting.registry, stage, where="" if len(run_file.stages) == 1 else f"stage {name}")
+        check_stages(setting.registry, run_file)
         if overrides:
             _check_finished_stages(run_file, root)
             _check_length(run_file, root)
@@ -298,7 +298,7 @@ class Stage:
 def _work(run: Run) -> dict[str, Any]:
     """Train and finish; whatever happens, the summary says how it ended."""
     needs_sampler = run.config.grader is not None and (
-        run.registry.registered("optimizer", run.config.optimizer["type"]).spec.needs == "rollouts"  # type: ignore[union-attr]
+        learns_from_grades(run.registry, run.config)
         or (run.config.validation.sampling and (run.sources.validation or run.sources.test) is not None)
     )
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rft_core.boundary import RESUME
-from rft_core.errors import RunDirError
+from rft_core.errors import RftError, RunDirError
 from rft_core.storage.files import storage, write_bytes, write_json
 
 LOCK_PATIENCE_S = 1.0
@@ -99,9 +99,9 @@ class RunDir:
 
     def remove_unbegun(self) -> None:
         """Remove the directory if nothing of its run was ever recorded and nobody works in it, as after a start
-        that was refused: its name is free."""
-        journals = [self.journal, *self.path.glob("stages/*/journal")]
-        if not self.config.exists() or any(f.stat().st_size for folder in journals for f in folder.glob("*.log")):
+        that was refused: its name is free. Any other folder stays, such as that of a model, which has a
+        config.json too, or a run whose journal somebody took away."""
+        if not self._is_unbegun():
             return
         try:
             self.lock()
@@ -109,6 +109,15 @@ class RunDir:
             return
         shutil.rmtree(self.path, ignore_errors=True)
         self.unlock()
+
+    def _is_unbegun(self) -> bool:
+        try:
+            is_run = {"run_id", "run_file"} <= self.read_config().keys()
+        except (OSError, ValueError, AttributeError, RftError):
+            return False
+        results = (self.final, *self.checkpoints.glob("*"), *self.rollouts.glob("*"))
+        logs = (*self.journal.glob("*.log"), *self.path.glob("stages/*/journal/*.log"))
+        return is_run and not any(path.exists() for path in results) and not any(log.stat().st_size for log in logs)
 
     def read_config(self) -> dict[str, Any]:
         return _read_json(self.config)

@@ -1,6 +1,7 @@
 """What goes wrong around a run, through the command line: each is one sentence, and nothing is silently wrong."""
 
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -187,3 +188,32 @@ def test_a_refused_length_changes_nothing(tmp_path: Path) -> None:
     assert not refused.events
     assert engine("resume", run_dir).code == 0
     assert fingerprint(run_dir) == before
+
+
+def test_lines_keep_their_times(tmp_path: Path) -> None:
+    """Resuming makes no line again that is there, also where an optimizer's metric has one of the engine's names."""
+    run_file = fast_run(tmp_path, optimizer={"type": "test_momentum", "fault": "clash"})
+    run_dir = tmp_path / "runs" / "fast"
+    assert engine("run", run_file, "--name", "fast", env=DIED_AT_7).code == -9
+    before = (run_dir / "metrics.jsonl").read_text().splitlines()
+    assert engine("resume", run_dir).code == 0
+    assert (run_dir / "metrics.jsonl").read_text().splitlines()[: len(before)] == before
+    assert len(before) == 6
+
+
+@pytest.mark.parametrize("kind", ["model", "run without its journal"])
+def test_a_name_that_is_taken_stays_taken(tmp_path: Path, kind: str) -> None:
+    """Only a run of ours in which nothing began gives its name away: a model folder has a config.json too."""
+    folder = tmp_path / "runs" / "fast"
+    run_file = fast_run(tmp_path)
+    if kind == "model":
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text('{"model_type": "llama"}')
+    else:
+        assert engine("run", run_file, "--name", "fast").code == 0
+        shutil.rmtree(folder / "journal")
+    files = sorted(folder.rglob("*"))
+    outcome = engine("run", run_file, "--name", "fast")
+    assert outcome.code == 2
+    assert "exists" in outcome.errors
+    assert sorted(folder.rglob("*")) == files

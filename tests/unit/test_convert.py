@@ -99,6 +99,18 @@ GRADE = st.one_of(
 )
 
 
+GRADE_UNITS = st.builds(
+    GradeUnit,
+    request_id=TEXT,
+    run_id=TEXT,
+    groups=st.lists(
+        st.builds(Group, ordinal=INT, item=st.builds(Item, key=TEXT, index=INT, row=ROW), rollouts=ROLLOUTS),
+        max_size=2,
+    ).map(tuple),
+    timeout_s=FLOAT,
+)
+
+
 @given(
     st.builds(
         SampleUnit,
@@ -133,18 +145,7 @@ def test_sampled_units_survive_the_wire(reply: SampledUnit) -> None:
     assert convert.sampled_unit(sampler_pb2.SampleResponse.FromString(sent)) == reply
 
 
-@given(
-    st.builds(
-        GradeUnit,
-        request_id=TEXT,
-        run_id=TEXT,
-        groups=st.lists(
-            st.builds(Group, ordinal=INT, item=st.builds(Item, key=TEXT, index=INT, row=ROW), rollouts=ROLLOUTS),
-            max_size=2,
-        ).map(tuple),
-        timeout_s=FLOAT,
-    )
-)
+@given(GRADE_UNITS)
 @settings(max_examples=60, deadline=None)
 def test_grade_units_survive_the_wire(unit: GradeUnit) -> None:
     """A unit to grade, rows of any JSON included, is the same after the wire."""
@@ -152,18 +153,7 @@ def test_grade_units_survive_the_wire(unit: GradeUnit) -> None:
     assert convert.grade_unit(grader_pb2.GradeRequest.FromString(sent)) == unit
 
 
-@given(
-    st.builds(
-        GradeUnit,
-        request_id=TEXT,
-        run_id=TEXT,
-        groups=st.lists(
-            st.builds(Group, ordinal=INT, item=st.builds(Item, key=TEXT, index=INT, row=ROW), rollouts=ROLLOUTS),
-            max_size=2,
-        ).map(tuple),
-        timeout_s=FLOAT,
-    )
-)
+@given(GRADE_UNITS)
 @settings(max_examples=60, deadline=None)
 def test_units_without_tokens_survive_the_wire(unit: GradeUnit) -> None:
     """All but the segments is the same after the wire, for a grader that needs no tokens."""

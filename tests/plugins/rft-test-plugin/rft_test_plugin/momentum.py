@@ -53,7 +53,9 @@ class MomentumConfig(ComponentConfig):
     work_s: float = Field(0.0, ge=0, description="How long a step takes at least.")
     build_s: float = Field(0.0, ge=0, description="How long it takes to build.")
     falling: bool = Field(False, description="Steps grow smaller towards the run's end, as with a schedule.")
-    fault: str = Field("", description="What goes wrong in step 3: `raise` or `nan`.")
+    fault: str = Field(
+        "", description="What goes wrong in step 3: `raise` or `nan`; `clash`: a metric has one of the engine's names."
+    )
     jitter: bool = Field(False, description="Every step adds rounding noise of its own, as a GPU may.")
     claims_bitwise: bool = Field(False, description="Say that it repeats itself, whether or not it does.")
 
@@ -99,7 +101,8 @@ class Momentum:
         norm = float(np.sqrt(np.sum(gradient * gradient)))
         if self._config.fault == "nan" and batch.step == 3:
             norm = float("nan")
-        return TrainReport(metrics={"grad_norm": norm}, trained_tokens=tokens, policy=self._policy)
+        clash = {"reward_mean": -1.0} if self._config.fault == "clash" else {}
+        return TrainReport(metrics={"grad_norm": norm, **clash}, trained_tokens=tokens, policy=self._policy)
 
     def validate(self, items: Sequence[Item]) -> Mapping[str, float]:
         return {}
