@@ -9,14 +9,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-seed", type=int, default=None, help="Replays the instants of a failing chaos run.")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests file by file, but for the long ones that kill runs: each of those by itself."""
-    for item in items:
-        if "chaos" not in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-
-
 @pytest.fixture(autouse=True, scope="session")
 def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Models and warm starts made by tests never meet the user's cache."""

@@ -1,4 +1,5 @@
-"""`rft-engine run --dry-run`: the resolved file, the data, and every worker with its component; no training."""
+"""`rft-engine run --dry-run`: the resolved file, the data, the check of the grader, and every worker with its
+component; no training."""
 
 from __future__ import annotations
 
@@ -15,24 +16,27 @@ from rft_core.cli.output import inert
 
 
 def dry_run(run_file: Path, overrides: Sequence[str]) -> int:
-    """Print what would run and start the workers of the last stage. RftErrors say what would fail."""
+    """Print what would run, refuse what `run` refuses, and start the workers of the last stage. RftErrors say what
+    would fail."""
     from rft_core.config.run_file import load_run_file
     from rft_core.registry import Registry
-    from rft_core.runs.assembly import check_components, open_sources, pool_of, resolve_model
+    from rft_core.runs.assembly import open_sources, pool_of, resolve_model
+    from rft_core.runs.before_start import refuse_early
     from rft_core.runs.evaluate_model import KINDS
 
     parsed = load_run_file(run_file, overrides)
     registry = Registry.discover()
     for name, config in parsed.stages:
-        check_components(registry, config, where=parsed.where(name))
         click.echo(f"# stage {name}")
         click.echo(inert(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)))
+    refuse_early(parsed, registry, [_on_check])
+    for name, config in parsed.stages:
         sources = open_sources(registry, config, parsed.base_dir)
         for split in ("train", "validation", "test"):
             source = sources.of(split)
             if source is not None:
-                click.echo(f"# {split}: {len(source)} rows")
-        click.echo(f"# {config.training.total_steps(len(sources.train))} steps")
+                _say(f"stage {name}, {split}", {"rows": len(source)})
+        _say(f"stage {name}", {"steps": config.training.total_steps(len(sources.train))})
     if parsed.main.grader is None:
         click.echo("# no grader, so no worker is needed")
         return 0
@@ -56,6 +60,12 @@ def dry_run(run_file: Path, overrides: Sequence[str]) -> int:
                     _say(kind, asdict(pool.info))
     click.echo("# every worker started with its component")
     return 0
+
+
+def _on_check(kind: str, values: Mapping[str, Any]) -> None:
+    if kind == "grader_checked" and values["verdict"] != "bad":  # a bad one is the error that ends this
+        reason = f", for {values['reason']}" if values["reason"] else ""
+        click.echo(inert(f"# stage {values['stage']}, check of the grader: {values['verdict']}{reason}"))
 
 
 def _printer(kind: str) -> Callable[[str, dict[str, Any]], None]:

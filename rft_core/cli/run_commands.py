@@ -27,7 +27,9 @@ no_cache_option = click.option("--no-cache", is_flag=True, help="Train cached st
 @click.argument("run_file", type=click.Path(path_type=Path))
 @set_option
 @click.option("--name", help="Name of the run directory; it must be free.")
-@click.option("--dry-run", is_flag=True, help="Print the resolved file, start and check every worker, train nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the resolved file, check data and grader, start every worker, train nothing."
+)
 @no_cache_option
 def run_command(run_file: Path, overrides: tuple[str, ...], name: str | None, dry_run: bool, no_cache: bool) -> int:
     """Run RUN_FILE to its end: sample, grade, update, validate."""

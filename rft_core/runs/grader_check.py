@@ -130,6 +130,7 @@ class _Check:
             odd = self._odd(bench, items, found) if size.odd else []
             seen, grades = list(bench.seen), bench.grades
         with self.bench() as fresh:
+            fresh.stuck = bench.stuck
             most = size.repeat_rows
             # In reverse, so that what is kept between calls starts from other answers.
             batch = [replace(b, answers=_first(b.answers, self.paid or not size.swap)[::-1]) for b in batches[:most]]

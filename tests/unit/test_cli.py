@@ -518,10 +518,23 @@ def test_dry_run_resolves_and_starts_workers(call: Call, tmp_path: Path) -> None
     """The resolved file with defaults, the size of the data, what each worker says; no run directory."""
     result = call("run", fast_run(tmp_path, **ALL_IN_PROCESS), "--dry-run", "--set", "training.steps=7")
     assert result.code == 0
-    for part in ("group_size: 4", "temperature: 1.0", "# train: 20 rows", "# 7 steps", "fingerprint scripted-1"):
+    for part in (
+        "group_size: 4",
+        "temperature: 1.0",
+        "# stage main, train: rows 20",
+        "# stage main: steps 7",
+        "fingerprint scripted-1",
+    ):
         assert part in result.out
     assert "# grader: worker_started" in result.out
     assert not (tmp_path / "runs").exists()
+
+
+def test_dry_run_checks_the_grader(call: Call, tmp_path: Path) -> None:
+    """Lengths are no rewards between 0 and 1: the run would be refused, and so is its dry run."""
+    result = call("run", fast_run(tmp_path, **ALL_IN_PROCESS), "--dry-run", "--set", "grading.check=true")
+    assert result.code == 2
+    assert "the grader 'test_text_length' fails its check: out_of_range" in result.err
 
 
 def test_dry_run_tells_what_would_fail(call: Call, tmp_path: Path) -> None:
