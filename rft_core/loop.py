@@ -7,6 +7,8 @@ with the same result, by whoever resumes. Nothing here knows what a component is
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rft_core import failpoints
 from rft_core.clock import StepClock
 from rft_core.errors import IntegrityError, StopRequested, TooManyErrorsError
@@ -129,16 +131,20 @@ def save(run: Run, step: int, history: ValidationHistory) -> None:
 
 
 def stop_on_errors(run: Run, done: int) -> None:
-    """TooManyErrorsError when too many grades of the last steps failed: the grader's fault, not the sample's."""
+    """TooManyErrorsError when a grader failed to give too many grades of the last steps: its fault, not the sample's."""
     records = [run.journal.last("rollouts", step) for step in range(max(1, done - ERROR_WINDOW + 1), done + 1)]
     steps = [record.aside for record in records if record is not None and "grades" in record.aside]
     grades = sum(counts["grades"] for counts in steps)
-    rate = sum(counts["failed_grades"] for counts in steps) / grades if grades else 0.0
+    failures: Counter[str] = Counter()
+    for counts in steps:
+        failures.update(counts.get("failures", {"": counts["failed_grades"]}))
+    worst, failed = max(failures.items(), key=lambda named: named[1], default=("", 0))
     limit = run.config.grading.max_error_rate
-    if rate > limit:
+    if failed > limit * grades:
         path = run.run_dir.path
+        by = f" by '{worst}'" if worst else ""
         again = f"{path} --set training.steps=…" if done == run.total_steps else path
         raise TooManyErrorsError(
-            f"{rate:.0%} of the grades of the last {len(steps)} steps failed, more than grading.max_error_rate = {limit:.0%}; "
+            f"{failed / grades:.0%} of the grades{by} of the last {len(steps)} steps failed, more than grading.max_error_rate = {limit:.0%}; "
             f"read why with 'rft-engine samples {path} --worst', mend the grader, then 'rft-engine resume {again}'"
         )

@@ -173,6 +173,7 @@ def _is_settled(grade: object) -> bool:
         and not grade.metrics
         and not grade.details
         and not grade.usage
+        and not grade.faults
     )
 
 
@@ -189,6 +190,7 @@ def _settled(grade: object) -> Grade:
             metrics=_numbers(grade.metrics),
             details=_details(grade.details),
             usage=_usage(grade.usage),
+            faults={clean_text(str(name), 200): clean_text(str(kind), 100) for name, kind in grade.faults.items()},
         )
     except (TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
         return Grade.error("other_error", clean_text(f"the grader returned a malformed grade: {error}"))

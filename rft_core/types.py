@@ -177,6 +177,13 @@ class Grade:
     """Why, as JSON: a judge's steps, a program's output. Stored beside the rollout, at most 16 KiB."""
     usage: Mapping[str, TokenUsage] = field(default_factory=dict)
     """Tokens spent on this grade, by model."""
+    faults: Mapping[str, str] = field(default_factory=dict)
+    """Of a failed grade that others went into: the error kind of each that failed, by its name."""
+
+    @property
+    def failed(self) -> bool:
+        """By the grader's fault, not the sample's."""
+        return self.outcome in (Outcome.GRADER_ERROR, Outcome.TIMED_OUT)
 
     def __post_init__(self) -> None:
         scored = self.outcome in (Outcome.SCORE, Outcome.SAMPLE_INVALID)

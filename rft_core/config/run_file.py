@@ -90,7 +90,10 @@ class CheckpointSection(Section):
 class GradingSection(Section):
     timeout_s: float = Field(60.0, gt=0, description="Longest time one group may take.")
     max_error_rate: float = Field(
-        0.2, ge=0, le=1, description="The run stops when more of the grades of the last 3 steps failed."
+        0.2,
+        ge=0,
+        le=1,
+        description="The run stops when a grader failed to give more of its grades of the last 3 steps.",
     )
     ledger: bool | None = Field(
         None,

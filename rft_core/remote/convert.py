@@ -366,7 +366,7 @@ def _grades_from_proto(message: grader_pb2.GradeGroup) -> tuple[Grade, ...]:
 def _is_score_alone(grade: Grade) -> bool:
     """Whether a grade is a score with its reward, and nothing else."""
     wordless = grade.error_kind is None and grade.message is None
-    extras = grade.sub_rewards or grade.metrics or grade.details or grade.usage
+    extras = grade.sub_rewards or grade.metrics or grade.details or grade.usage or grade.faults
     return grade.outcome is Outcome.SCORE and wordless and not extras
 
 
@@ -386,6 +386,7 @@ def _grade_to_proto(grade: Grade) -> grader_pb2.Grade:
         metrics=grade.metrics,
         details_json=json_to_text(dict(grade.details)) if grade.details else "",
         usage={model: grader_pb2.TokenUsage(**asdict(used)) for model, used in grade.usage.items()},
+        faults=grade.faults,
     )
 
 
@@ -402,6 +403,7 @@ def _grade_from_proto(message: grader_pb2.Grade) -> Grade:
         metrics=_finite(message.metrics),
         details=_details(message.details_json) if message.details_json else {},
         usage={model: _usage(model, used) for model, used in message.usage.items()},
+        faults=dict(message.faults),
     )
 
 

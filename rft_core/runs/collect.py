@@ -14,7 +14,7 @@ from rft_core.pools.pool import Pool
 from rft_core.runs.paid_grades import Asked, PaidGrades
 from rft_core.runs.planning import Draw, groups_of, items_of, rollouts_digest, sample_units
 from rft_core.runs.run import Run
-from rft_core.runs.step_metrics import failed_grades, tokens_of
+from rft_core.runs.step_metrics import failed_grades, failures_by_grader, tokens_of
 from rft_core.seeds import Purpose
 from rft_core.storage import store
 from rft_core.storage.journal import Record
@@ -94,6 +94,7 @@ def record_groups(
                 "sampled_tokens": tokens_of(groups),
                 "grades": sum(len(graded.grades) for graded in groups),
                 "failed_grades": failed_grades(groups),
+                "failures": failures_by_grader(groups),
             },
         )
     )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rft_core.clock import StepClock
 from rft_core.types import Grade, GradedGroup, Outcome, TrainReport
-
-FAILED = frozenset({Outcome.GRADER_ERROR, Outcome.TIMED_OUT})
 
 
 def tokens_of(groups: Sequence[GradedGroup]) -> int:
@@ -19,7 +17,13 @@ def tokens_of(groups: Sequence[GradedGroup]) -> int:
 
 def failed_grades(groups: Sequence[GradedGroup]) -> int:
     """Grades that failed: the grader's fault, not the sample's."""
-    return sum(grade.outcome in FAILED for graded in groups for grade in graded.grades)
+    return sum(grade.failed for graded in groups for grade in graded.grades)
+
+
+def failures_by_grader(groups: Sequence[GradedGroup]) -> dict[str, int]:
+    """How many grades each grader failed to give, by its name; one that stands alone has none."""
+    failed = [grade for graded in groups for grade in graded.grades if grade.failed]
+    return dict(Counter(name for grade in failed for name in (grade.faults or {"": ""})))
 
 
 def step_line(step: int, groups: Sequence[GradedGroup], report: TrainReport, sampled_total: int) -> dict[str, Any]:
@@ -44,8 +48,8 @@ def step_line(step: int, groups: Sequence[GradedGroup], report: TrainReport, sam
             sums[name].append(value)
     line |= {f"grader/{name}_mean": sum(values) / len(values) for name, values in sums.items()}
     line |= {f"outcome/{name}": count for name, count in outcomes_of(grades).items()}
-    line |= {f"error/{name}": count for name, count in _kinds(grades, FAILED).items()}
-    line |= {f"invalid/{name}": count for name, count in _kinds(grades, {Outcome.SAMPLE_INVALID}).items()}
+    line |= {f"error/{name}": count for name, count in _errors(grades).items()}
+    line |= {f"invalid/{name}": count for name, count in _invalid(grades).items()}
     return line | {
         "trained_tokens": report.trained_tokens,
         "dropped": dict(report.dropped),
@@ -58,8 +62,15 @@ def outcomes_of(grades: Sequence[Grade]) -> Counter[str]:
     return Counter(grade.outcome.value for grade in grades if grade.outcome is not Outcome.SCORE)
 
 
-def _kinds(grades: Sequence[Grade], outcomes: Container[Outcome]) -> Counter[str]:
-    return Counter(grade.error_kind or "unnamed" for grade in grades if grade.outcome in outcomes)
+def _errors(grades: Sequence[Grade]) -> Counter[str]:
+    """Failures by kind; behind the name of the grader, where several go into a grade."""
+    failed = [grade for grade in grades if grade.failed]
+    alone = Counter(grade.error_kind or "unnamed" for grade in failed if not grade.faults)
+    return alone + Counter(f"{name}/{kind}" for grade in failed for name, kind in grade.faults.items())
+
+
+def _invalid(grades: Sequence[Grade]) -> Counter[str]:
+    return Counter(grade.error_kind or "unnamed" for grade in grades if grade.outcome is Outcome.SAMPLE_INVALID)
 
 
 def time_line(clock: StepClock, groups: Sequence[GradedGroup], elapsed_s: float) -> dict[str, Any]:

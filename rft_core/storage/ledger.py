@@ -66,7 +66,7 @@ class Ledger:
         that it is tried again, but was paid for."""
         with self._storing("write"), self._db:
             for key, grade in grades:
-                if grade.outcome not in (Outcome.GRADER_ERROR, Outcome.TIMED_OUT):
+                if not grade.failed:
                     self._db.execute("INSERT OR IGNORE INTO grades VALUES (?, ?)", (key, _text_of(grade)))
                 for model, used in grade.usage.items():
                     self._db.execute(

@@ -59,6 +59,7 @@ SCHEMA = pa.schema(
         ("metrics", pa.map_(pa.string(), pa.float64())),
         ("details", pa.string()),
         ("usage", pa.map_(pa.string(), USAGE)),
+        ("faults", pa.map_(pa.string(), pa.string())),
         ("segments", pa.list_(SEGMENT)),
     ]
 )
@@ -89,6 +90,7 @@ def to_table(step: int, groups: Sequence[GradedGroup]) -> pa.Table:
                 list(grade.metrics.items()),
                 json.dumps(grade.details, ensure_ascii=False) if grade.details else None,
                 [(model, asdict(used)) for model, used in grade.usage.items()],
+                list(grade.faults.items()),
                 [
                     {
                         "role": s.role,
@@ -117,6 +119,8 @@ def content_digest(groups: Sequence[GradedGroup]) -> str:
             values += [dict(grade.sub_rewards), dict(grade.metrics)]
             if grade.details or grade.usage:
                 values += [dict(grade.details), {model: asdict(used) for model, used in grade.usage.items()}]
+            if grade.faults:
+                values.append(dict(grade.faults))
             for s in rollout.segments:
                 values += [s.role, len(s.token_ids), s.logprobs is not None, s.trained, s.policy]
                 hasher.update(array("i", s.token_ids))
@@ -207,4 +211,5 @@ def _grade(row: dict[str, Any]) -> Grade:
         metrics=dict(row["metrics"]),
         details=json.loads(row["details"]) if row["details"] else {},
         usage={model: TokenUsage(**used) for model, used in row["usage"] or ()},
+        faults=dict(row["faults"] or ()),
     )

@@ -19,6 +19,7 @@ def grade(sample, item):
         time.sleep(1.0)
     return float("1" in text)
 """
+KIND = "python_grader_runtime_error"
 PYTHON_FILE = {"type": "python_file", "path": "grader.py:grade", "deterministic": False}
 
 
@@ -90,6 +91,32 @@ def test_half_of_the_grades_fail_until_the_grader_is_mended(tmp_path: Path) -> N
     assert [line["step"] for line in lines] == list(range(1, 13))
     assert min(line["outcome/grader_error"] for line in lines[:3]) > 0
     assert not any("outcome/grader_error" in line for line in lines[3:])
+
+
+@pytest.mark.parametrize(("rate_of_two", "code"), [(0.13, 0), (0.34, 3)])
+def test_the_limit_is_for_each_grader(tmp_path: Path, rate_of_two: float, code: int) -> None:
+    """Two graders that fail 13 % each lose more than a fifth of the grades, and neither is above the limit; one that
+    fails a third is, and is named. Both are counted by name and kind."""
+    grader = {
+        "type": "multi",
+        "graders": {
+            "one": put_grader(tmp_path / "one", raises=0.13) | {"path": "one/grader.py:grade"},
+            "two": put_grader(tmp_path / "two", raises=rate_of_two) | {"path": "two/grader.py:grade"},
+        },
+        "calculate_output": "(one + two) / 2",
+    }
+    training = {"steps": 3, "batch_size": 64, "group_size": 8, "unit_size": 8}
+    outcome = engine("run", fast_run(tmp_path, grader=grader, training=training), "--name", "fast")
+    assert outcome.code == code, outcome.errors
+    assert ("of the grades by 'two' of the last 3 steps failed, more than" in outcome.errors) == (code == 3)
+    lines = lines_of(tmp_path / "runs" / "fast")
+    grades = sum(line["rollouts"] for line in lines)
+    failed, one, two = (
+        sum(line[key] for line in lines) / grades
+        for key in ("outcome/grader_error", f"error/one/{KIND}", f"error/two/{KIND}")
+    )
+    assert max(one, two) < failed < one + two
+    assert failed > 0.2 > one
 
 
 def test_a_slow_grader_overlaps_with_sampling(tmp_path: Path) -> None:

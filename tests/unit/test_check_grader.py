@@ -13,6 +13,7 @@ from judge_server import JudgeServer
 import rft_core.api as rft
 from rft_core.errors import ConfigError, RunDirError
 from rft_core.grader_run import group_of
+from rft_core.runs.checks import bench
 from rft_core.runs.checks.regex_text import makers
 from rft_core.runs.checks.report import FINDINGS, CheckReport
 from rft_core.runs.checks.rules_numbers import dead_groups
@@ -176,16 +177,14 @@ def test_an_answer_that_ends_the_grader_is_found() -> None:
     assert {"fails_on_odd_answers", "runs_answer"} <= kinds
 
 
-def test_a_grader_that_never_lets_go_is_given_up(tmp_path: Path) -> None:
+def test_a_grader_that_never_lets_go_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pattern that backtracks for ever holds its process; the check ends all the same, and says `hangs`."""
+    monkeypatch.setattr(bench, "PATIENCE_S", 2.0)
     code = 'import re\n\n\ndef grade(sample, item):\n    return float(bool(re.match(r"^(\\w+\\s?)*$", sample["output_text"])))\n'
     (tmp_path / "grader.py").write_text(code)
     (tmp_path / "grader.json").write_text('{"type": "python_file", "path": "grader.py:grade"}')
-    done = engine(
-        "check-grader", tmp_path / "grader.json", "--data", CAPITALS, "--rows", "2", "--timeout", "1", "--json"
-    )
-    assert done.code == 1, done.output + done.errors
-    assert "hangs" in {f["kind"] for f in json.loads(done.output)["findings"]}
+    report = rft.check_grader(tmp_path / "grader.json", CAPITALS, rows=2, timeout_s=1.0)
+    assert "hangs" in {finding.kind for finding in report.errors}
 
 
 def test_rows_without_any_data_are_asked_for(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ GRADE = st.one_of(
     st.builds(Grade.invalid, TEXT, kind=TEXT, minimum=FLOAT),
     st.builds(Grade.error, TEXT, TEXT),
     st.builds(Grade.timed_out, TEXT),
+    st.builds(Grade, outcome=st.just(Outcome.TIMED_OUT), faults=st.dictionaries(TEXT, TEXT, max_size=2)),
 )
 
 

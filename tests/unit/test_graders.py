@@ -352,6 +352,15 @@ def test_multi_keeps_what_judges_say_and_spend() -> None:
     assert grade.usage == {"judge": TokenUsage(prompt_tokens=14, calls=2)}
 
 
+def test_multi_names_every_grader_that_failed() -> None:
+    """By their path, so that each is counted for itself; the grade carries the first one's kind and words."""
+    down, slow = Grade.error("endpoint_down", "refused"), Grade.timed_out("too slow")
+    inner = MultiGrader({"b": Fixed(down), "c": Fixed(SCORE)}, parse("b + c"))
+    (grade,) = MultiGrader({"a": Fixed(slow), "i": inner, "s": Fixed(SCORE)}, parse("a + i + s")).grade(group("x"))
+    assert grade.faults == {"a": "timed_out", "i/b": "endpoint_down"}
+    assert (grade.outcome, grade.error_kind, grade.message) == (Outcome.TIMED_OUT, "timed_out", "a: too slow")
+
+
 def test_a_sub_grader_that_miscounts_is_refused() -> None:
     """Two grades for one rollout are never zipped silently."""
     with pytest.raises(BadReplyError, match="'a' gave 2 grades for 1"):

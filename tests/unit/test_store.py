@@ -4,6 +4,7 @@ import fcntl
 import json
 import struct
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -41,7 +42,7 @@ def groups() -> list[GradedGroup]:
                 details={"steps": ["é", {"n": None}]},
                 usage={"judge": TokenUsage(prompt_tokens=3, completion_tokens=5, cached_tokens=1)},
             ),
-            Grade.error("other_error", "broke"),
+            replace(Grade.error("other_error", "broke"), faults={"judge": "judge_down"}),
             Grade.abstained(),
             Grade.invalid("not JSON"),
         )
@@ -166,11 +167,11 @@ def test_what_is_not_safetensors_is_refused(tmp_path: Path) -> None:
 
 def test_files_from_before_usage_was_kept_are_read(tmp_path: Path) -> None:
     """A run that began with an earlier release goes on: its files lack the newer columns."""
-    table = store.to_table(3, groups()).drop_columns(["details", "usage"])
+    table = store.to_table(3, groups()).drop_columns(["details", "usage", "faults"])
     pq.write_table(table, tmp_path / "step.parquet")
     read = store.from_table(store.read_table(tmp_path / "step.parquet"))
-    assert [g.grades[1:] for g in read] == [g.grades[1:] for g in groups()]
-    assert read[0].grades[0].usage == {}
+    assert [g.grades[2:] for g in read] == [g.grades[2:] for g in groups()]
+    assert read[0].grades[0].usage == read[0].grades[1].faults == {}
 
 
 def test_a_run_directory_is_locked_once_a_look_has_passed(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ class MultiGrader:
             metrics=metrics,
             details={key: dict(grade.details) for key, grade in grades.items() if grade.details},
             usage=_spent([grade.usage for grade in grades.values()]),
+            faults=dict(_faults(grades)),
         )
 
     @staticmethod
@@ -95,6 +96,15 @@ class MultiGrader:
                 if grade.outcome in outcomes:
                     return grade.outcome, grade.error_kind, f"{key}: {grade.message or grade.outcome}"
         return Outcome.SCORE, None, None
+
+
+def _faults(grades: Mapping[str, Grade]) -> Iterator[tuple[str, str]]:
+    """The graders that failed, with those inside of them by their path, and the error kind of each."""
+    for key, grade in grades.items():
+        if grade.faults:
+            yield from ((f"{key}/{name}", kind) for name, kind in grade.faults.items())
+        elif grade.failed:
+            yield key, grade.error_kind or grade.outcome.value
 
 
 def _pretended(grades: Mapping[str, Grade]) -> Iterator[dict[str, float]]:

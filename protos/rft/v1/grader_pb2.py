@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from rft.v1 import common_pb2 as rft_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13rft/v1/grader.proto\x12\x06rft.v1\x1a\x13rft/v1/common.proto\"4\n\x04Item\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\x12\x10\n\x08row_json\x18\x03 \x01(\t\"\x81\x01\n\x05Group\x12\x0f\n\x07ordinal\x18\x01 \x01(\x03\x12\x1a\n\x04item\x18\x02 \x01(\x0b\x32\x0c.rft.v1.Item\x12&\n\x08rollouts\x18\x03 \x01(\x0b\x32\x14.rft.v1.RolloutGroup\x12#\n\x05texts\x18\x04 \x01(\x0b\x32\x14.rft.v1.RolloutTexts\"}\n\x0cRolloutTexts\x12\x10\n\x08ordinals\x18\x01 \x03(\x03\x12\x0f\n\x07samples\x18\x02 \x03(\x03\x12\r\n\x05seeds\x18\x03 \x03(\x06\x12\r\n\x05texts\x18\x04 \x03(\t\x12,\n\x0e\x66inish_reasons\x18\x05 \x03(\x0e\x32\x14.rft.v1.FinishReason\"~\n\x0cGradeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x18\n\x10\x63omponent_digest\x18\x03 \x01(\t\x12\x1d\n\x06groups\x18\x04 \x03(\x0b\x32\r.rft.v1.Group\x12\x11\n\ttimeout_s\x18\x05 \x01(\x01\"\xd8\x03\n\x05Grade\x12 \n\x07outcome\x18\x01 \x01(\x0e\x32\x0f.rft.v1.Outcome\x12\x13\n\x06reward\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nerror_kind\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07message\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x32\n\x0bsub_rewards\x18\x05 \x03(\x0b\x32\x1d.rft.v1.Grade.SubRewardsEntry\x12+\n\x07metrics\x18\x06 \x03(\x0b\x32\x1a.rft.v1.Grade.MetricsEntry\x12\x14\n\x0c\x64\x65tails_json\x18\x07 \x01(\t\x12\'\n\x05usage\x18\x08 \x03(\x0b\x32\x18.rft.v1.Grade.UsageEntry\x1a\x31\n\x0fSubRewardsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a@\n\nUsageEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12!\n\x05value\x18\x02 \x01(\x0b\x32\x12.rft.v1.TokenUsage:\x02\x38\x01\x42\t\n\x07_rewardB\r\n\x0b_error_kindB\n\n\x08_message\"d\n\nTokenUsage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x03\x12\x15\n\rcached_tokens\x18\x03 \x01(\x03\x12\r\n\x05\x63\x61lls\x18\x04 \x01(\x03\"<\n\nGradeGroup\x12\x1d\n\x06grades\x18\x01 \x03(\x0b\x32\r.rft.v1.Grade\x12\x0f\n\x07rewards\x18\x02 \x03(\x01\"c\n\rGradeResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\"\n\x06groups\x18\x02 \x03(\x0b\x32\x12.rft.v1.GradeGroup\x12\x1a\n\x04\x62usy\x18\x03 \x03(\x0b\x32\x0c.rft.v1.Busy*\x99\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x11\n\rOUTCOME_SCORE\x10\x01\x12\x15\n\x11OUTCOME_ABSTAINED\x10\x02\x12\x1a\n\x16OUTCOME_SAMPLE_INVALID\x10\x03\x12\x18\n\x14OUTCOME_GRADER_ERROR\x10\x04\x12\x15\n\x11OUTCOME_TIMED_OUT\x10\x05\x32\x45\n\rGraderService\x12\x34\n\x05Grade\x12\x14.rft.v1.GradeRequest\x1a\x15.rft.v1.GradeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13rft/v1/grader.proto\x12\x06rft.v1\x1a\x13rft/v1/common.proto\"4\n\x04Item\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\x12\x10\n\x08row_json\x18\x03 \x01(\t\"\x81\x01\n\x05Group\x12\x0f\n\x07ordinal\x18\x01 \x01(\x03\x12\x1a\n\x04item\x18\x02 \x01(\x0b\x32\x0c.rft.v1.Item\x12&\n\x08rollouts\x18\x03 \x01(\x0b\x32\x14.rft.v1.RolloutGroup\x12#\n\x05texts\x18\x04 \x01(\x0b\x32\x14.rft.v1.RolloutTexts\"}\n\x0cRolloutTexts\x12\x10\n\x08ordinals\x18\x01 \x03(\x03\x12\x0f\n\x07samples\x18\x02 \x03(\x03\x12\r\n\x05seeds\x18\x03 \x03(\x06\x12\r\n\x05texts\x18\x04 \x03(\t\x12,\n\x0e\x66inish_reasons\x18\x05 \x03(\x0e\x32\x14.rft.v1.FinishReason\"~\n\x0cGradeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x18\n\x10\x63omponent_digest\x18\x03 \x01(\t\x12\x1d\n\x06groups\x18\x04 \x03(\x0b\x32\r.rft.v1.Group\x12\x11\n\ttimeout_s\x18\x05 \x01(\x01\"\xb2\x04\n\x05Grade\x12 \n\x07outcome\x18\x01 \x01(\x0e\x32\x0f.rft.v1.Outcome\x12\x13\n\x06reward\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nerror_kind\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07message\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x32\n\x0bsub_rewards\x18\x05 \x03(\x0b\x32\x1d.rft.v1.Grade.SubRewardsEntry\x12+\n\x07metrics\x18\x06 \x03(\x0b\x32\x1a.rft.v1.Grade.MetricsEntry\x12\x14\n\x0c\x64\x65tails_json\x18\x07 \x01(\t\x12\'\n\x05usage\x18\x08 \x03(\x0b\x32\x18.rft.v1.Grade.UsageEntry\x12)\n\x06\x66\x61ults\x18\t \x03(\x0b\x32\x19.rft.v1.Grade.FaultsEntry\x1a\x31\n\x0fSubRewardsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a@\n\nUsageEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12!\n\x05value\x18\x02 \x01(\x0b\x32\x12.rft.v1.TokenUsage:\x02\x38\x01\x1a-\n\x0b\x46\x61ultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_rewardB\r\n\x0b_error_kindB\n\n\x08_message\"d\n\nTokenUsage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x03\x12\x15\n\rcached_tokens\x18\x03 \x01(\x03\x12\r\n\x05\x63\x61lls\x18\x04 \x01(\x03\"<\n\nGradeGroup\x12\x1d\n\x06grades\x18\x01 \x03(\x0b\x32\r.rft.v1.Grade\x12\x0f\n\x07rewards\x18\x02 \x03(\x01\"c\n\rGradeResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\"\n\x06groups\x18\x02 \x03(\x0b\x32\x12.rft.v1.GradeGroup\x12\x1a\n\x04\x62usy\x18\x03 \x03(\x0b\x32\x0c.rft.v1.Busy*\x99\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x11\n\rOUTCOME_SCORE\x10\x01\x12\x15\n\x11OUTCOME_ABSTAINED\x10\x02\x12\x1a\n\x16OUTCOME_SAMPLE_INVALID\x10\x03\x12\x18\n\x14OUTCOME_GRADER_ERROR\x10\x04\x12\x15\n\x11OUTCOME_TIMED_OUT\x10\x05\x32\x45\n\rGraderService\x12\x34\n\x05Grade\x12\x14.rft.v1.GradeRequest\x1a\x15.rft.v1.GradeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,8 +38,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GRADE_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_GRADE_USAGEENTRY']._loaded_options = None
   _globals['_GRADE_USAGEENTRY']._serialized_options = b'8\001'
-  _globals['_OUTCOME']._serialized_start=1234
-  _globals['_OUTCOME']._serialized_end=1387
+  _globals['_GRADE_FAULTSENTRY']._loaded_options = None
+  _globals['_GRADE_FAULTSENTRY']._serialized_options = b'8\001'
+  _globals['_OUTCOME']._serialized_start=1324
+  _globals['_OUTCOME']._serialized_end=1477
   _globals['_ITEM']._serialized_start=52
   _globals['_ITEM']._serialized_end=104
   _globals['_GROUP']._serialized_start=107
@@ -49,19 +51,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GRADEREQUEST']._serialized_start=365
   _globals['_GRADEREQUEST']._serialized_end=491
   _globals['_GRADE']._serialized_start=494
-  _globals['_GRADE']._serialized_end=966
-  _globals['_GRADE_SUBREWARDSENTRY']._serialized_start=765
-  _globals['_GRADE_SUBREWARDSENTRY']._serialized_end=814
-  _globals['_GRADE_METRICSENTRY']._serialized_start=816
-  _globals['_GRADE_METRICSENTRY']._serialized_end=862
-  _globals['_GRADE_USAGEENTRY']._serialized_start=864
-  _globals['_GRADE_USAGEENTRY']._serialized_end=928
-  _globals['_TOKENUSAGE']._serialized_start=968
-  _globals['_TOKENUSAGE']._serialized_end=1068
-  _globals['_GRADEGROUP']._serialized_start=1070
-  _globals['_GRADEGROUP']._serialized_end=1130
-  _globals['_GRADERESPONSE']._serialized_start=1132
-  _globals['_GRADERESPONSE']._serialized_end=1231
-  _globals['_GRADERSERVICE']._serialized_start=1389
-  _globals['_GRADERSERVICE']._serialized_end=1458
+  _globals['_GRADE']._serialized_end=1056
+  _globals['_GRADE_SUBREWARDSENTRY']._serialized_start=808
+  _globals['_GRADE_SUBREWARDSENTRY']._serialized_end=857
+  _globals['_GRADE_METRICSENTRY']._serialized_start=859
+  _globals['_GRADE_METRICSENTRY']._serialized_end=905
+  _globals['_GRADE_USAGEENTRY']._serialized_start=907
+  _globals['_GRADE_USAGEENTRY']._serialized_end=971
+  _globals['_GRADE_FAULTSENTRY']._serialized_start=973
+  _globals['_GRADE_FAULTSENTRY']._serialized_end=1018
+  _globals['_TOKENUSAGE']._serialized_start=1058
+  _globals['_TOKENUSAGE']._serialized_end=1158
+  _globals['_GRADEGROUP']._serialized_start=1160
+  _globals['_GRADEGROUP']._serialized_end=1220
+  _globals['_GRADERESPONSE']._serialized_start=1222
+  _globals['_GRADERESPONSE']._serialized_end=1321
+  _globals['_GRADERSERVICE']._serialized_start=1479
+  _globals['_GRADERSERVICE']._serialized_end=1548
 # @@protoc_insertion_point(module_scope)

@@ -74,7 +74,7 @@ class GradeRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., run_id: _Optional[str] = ..., component_digest: _Optional[str] = ..., groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ..., timeout_s: _Optional[float] = ...) -> None: ...
 
 class Grade(_message.Message):
-    __slots__ = ("outcome", "reward", "error_kind", "message", "sub_rewards", "metrics", "details_json", "usage")
+    __slots__ = ("outcome", "reward", "error_kind", "message", "sub_rewards", "metrics", "details_json", "usage", "faults")
     class SubRewardsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +96,13 @@ class Grade(_message.Message):
         key: str
         value: TokenUsage
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[TokenUsage, _Mapping]] = ...) -> None: ...
+    class FaultsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     REWARD_FIELD_NUMBER: _ClassVar[int]
     ERROR_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +111,7 @@ class Grade(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     DETAILS_JSON_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
+    FAULTS_FIELD_NUMBER: _ClassVar[int]
     outcome: Outcome
     reward: float
     error_kind: str
@@ -112,7 +120,8 @@ class Grade(_message.Message):
     metrics: _containers.ScalarMap[str, float]
     details_json: str
     usage: _containers.MessageMap[str, TokenUsage]
-    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., reward: _Optional[float] = ..., error_kind: _Optional[str] = ..., message: _Optional[str] = ..., sub_rewards: _Optional[_Mapping[str, float]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., details_json: _Optional[str] = ..., usage: _Optional[_Mapping[str, TokenUsage]] = ...) -> None: ...
+    faults: _containers.ScalarMap[str, str]
+    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., reward: _Optional[float] = ..., error_kind: _Optional[str] = ..., message: _Optional[str] = ..., sub_rewards: _Optional[_Mapping[str, float]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., details_json: _Optional[str] = ..., usage: _Optional[_Mapping[str, TokenUsage]] = ..., faults: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class TokenUsage(_message.Message):
     __slots__ = ("prompt_tokens", "completion_tokens", "cached_tokens", "calls")

@@ -16,7 +16,7 @@ from rft_core.grader_run import group_of
 from rft_core.pools.pool import Pool, open_pool
 from rft_core.registry import Registry
 from rft_core.runs.checks.answers import Answer
-from rft_core.types import Grade, GradedUnit, GradeUnit, Item, Outcome
+from rft_core.types import Grade, GradedUnit, GradeUnit, Item
 
 GROUPS_IN_UNIT = 4
 PATIENCE_S = 10.0
@@ -39,7 +39,7 @@ class Tried:
 
     @property
     def failed(self) -> bool:
-        return self.grade.outcome in (Outcome.GRADER_ERROR, Outcome.TIMED_OUT)
+        return self.grade.failed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
