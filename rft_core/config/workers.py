@@ -25,6 +25,10 @@ class WorkerConfig(BaseModel):
         description="Threads for computing in each process; empty means 1. Fixed, so that `count` does not change results.",
     )
     concurrency: int = Field(4, ge=1, le=1024, description="Groups that one grader worker grades at the same time.")
+    hedge: bool | None = Field(
+        None,
+        description="Give a unit that takes much longer than others to an idle worker too; the first answer counts. Empty means yes for samplers and no for graders, where a second try may cost money.",
+    )
     python: str | None = Field(
         None,
         description="Python interpreter of another environment that holds rft-workers and the plugin; empty means the engine's own.",

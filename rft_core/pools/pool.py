@@ -61,11 +61,9 @@ def open_pool(
     log_dir: Path,
     on_event: Callable[[str, dict[str, Any]], None] | None = None,
     registry: Registry | None = None,
-    hedge: bool | None = None,
 ) -> Pool:
     """The pool that `worker` asks for, not yet started. `on_event(kind, event)` is called from several
-    threads, one at a time. `hedge` says whether units that take too long are issued a second time: those of
-    samplers are unless told otherwise; those of graders are not, because grading twice may cost money. ConfigError for settings, tokens or certificates that do not do."""
+    threads, one at a time. ConfigError for settings, tokens or certificates that do not do."""
     registry = registry or Registry.discover()
     emit = _serialised(on_event)
     if worker.in_process:
@@ -86,7 +84,7 @@ def open_pool(
     if worker.addresses:
         token, tls = worker.token(base_dir), credentials(worker, base_dir)
         reaches = [Reach(address=address, token=token, tls=tls) for address in worker.addresses]
-    hedge = kind == "sampler" if hedge is None else hedge
+    hedge = kind == "sampler" if worker.hedge is None else worker.hedge
     return WorkerPool(recipe, worker, reaches, log_dir=log_dir, emit=emit, hedge=hedge)
 
 

@@ -826,13 +826,12 @@ def test_graders_are_hedged_only_on_request(hedge: bool | None, tmp_path: Path, 
     pool = open_pool(
         "grader",
         {"type": "test_slow", "delay_s": 1.5, "only_key": "k1"},
-        WorkerConfig(count=2),
+        WorkerConfig(count=2, hedge=hedge),
         run_id=RUN_ID,
         base_dir=tmp_path,
         log_dir=tmp_path / "logs",
         on_event=events,
         registry=REGISTRY,
-        hedge=hedge,
     )
     with pool:
         pool.submit(grade_unit("g-0", groups=1)).result(timeout=10)
