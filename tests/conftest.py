@@ -9,6 +9,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-seed", type=int, default=None, help="Replays the instants of a failing chaos run.")
 
 
+LONG_FIRST = ("chaos", "integration", "wire", "docs")
+"""Folders whose files take longest; `make test` shares them out file by file, and the short ones fill what is left."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        return LONG_FIRST.index(item.path.parent.name) if item.path.parent.name in LONG_FIRST else len(LONG_FIRST)
+
+    items.sort(key=place)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Models and warm starts made by tests never meet the user's cache."""

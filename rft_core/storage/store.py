@@ -147,9 +147,21 @@ def write(path: Path, table: pa.Table) -> None:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """StorageError if the file is missing, IntegrityError if it is not a whole Parquet file."""
+    """All columns, or some; those that an earlier release did not write are null. StorageError if the file is
+    missing, IntegrityError if it is not a whole Parquet file."""
+    wanted = [SCHEMA.field(name) for name in columns or SCHEMA.names]
     try:
-        return pq.read_table(path, schema=SCHEMA, columns=columns)
+        with pq.ParquetFile(path) as file:  # read_table would import pyarrow.dataset, which takes 0.1 s
+            table = file.read([field.name for field in wanted if field.name in file.schema_arrow.names])
+        return pa.table(
+            [
+                table[field.name].cast(field.type)
+                if field.name in table.column_names
+                else pa.nulls(len(table), field.type)
+                for field in wanted
+            ],
+            schema=pa.schema(wanted),
+        )
     except FileNotFoundError:
         raise StorageError(f"the rollouts file {path} is missing; restore it, or start a new run") from None
     except (pa.ArrowException, OSError) as error:

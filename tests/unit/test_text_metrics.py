@@ -80,14 +80,19 @@ def test_a_short_answer_can_be_right() -> None:
     assert [g.reward for g in grades("bleu", "42", "42", "43")] == [1.0, 0.0]
 
 
-def test_meteor_without_wordnet_knows_stems(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("folders", [(), ("corpora/wordnet",)], ids=["absent", "incomplete"])
+def test_meteor_without_wordnet_knows_stems(
+    folders: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without its data METEOR still matches stems, tells synonyms apart from equal words, and warns once."""
     import nltk
     from structlog.testing import capture_logs
 
     from rft_graders import metrics
 
-    monkeypatch.setattr(nltk.data, "path", [])
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
     metrics._wordnet.cache_clear()
     try:
         with capture_logs() as logs:

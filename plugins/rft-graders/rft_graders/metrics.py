@@ -98,15 +98,16 @@ class _NoSynonyms:
 
 @cache
 def _wordnet() -> Any:
-    """nltk's WordNet, or None, with one warning, where its data is not installed."""
+    """nltk's WordNet, or None, with one warning, where its data is not installed, or not all of it."""
     from nltk.corpus import wordnet
 
     try:
         wordnet.ensure_loaded()
-    except LookupError:
+    except (LookupError, OSError) as error:
+        lacks = f": {error}" if isinstance(error, OSError) else ""  # nltk's own words for the whole are a page
         log.warning(
             "wordnet_missing",
-            message="meteor matches equal words and stems, no synonyms: nltk's WordNet data is not installed"
+            message=f"meteor matches equal words and stems, no synonyms: nltk's WordNet data is not installed{lacks}"
             " (python -m nltk.downloader wordnet)",
         )
         return None
