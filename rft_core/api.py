@@ -17,6 +17,7 @@ from typing import Any
 from rft_core.config.run_file import RunConfig, load_run_file
 from rft_core.config.workers import WorkerConfig
 from rft_core.errors import ConfigError, PluginError
+from rft_core.grader_run import grade_text
 from rft_core.registry import PluginStatus, Registry
 from rft_core.runs import grader_check, stages
 from rft_core.runs.assembly import check_stages, grader_variables, open_sources, template_variables
@@ -25,13 +26,26 @@ from rft_core.runs.checks.samples import read_run, read_samples
 from rft_core.runs.evaluate_model import evaluate_model, open_rows, read_grader, sampling_of, target_of
 from rft_core.runs.grader_gate import judge
 from rft_core.runs.preflight import Findings, check_model, try_grader
+from rft_core.runs.regrade import regrade as regrade_run
 from rft_core.runs.run import Listener
 from rft_core.specs import CommandSpec
 from rft_core.storage.rundir import RunDir
 from rft_core.types import Item
 from rft_core.validation import ValidationReport, check_data
 
-__all__ = ["check_grader", "evaluate", "export", "plugins", "resolve", "resume", "run", "runs", "validate"]
+__all__ = [
+    "check_grader",
+    "evaluate",
+    "export",
+    "grade",
+    "plugins",
+    "regrade",
+    "resolve",
+    "resume",
+    "run",
+    "runs",
+    "validate",
+]
 
 
 def run(
@@ -197,6 +211,52 @@ def check_grader(
     other, other_dir = _grader_values(second) if second is not None else (None, None)
     return grader_check.check(
         registry, values, items, base_dir=base_dir, samples=texts, second=other, second_dir=other_dir, options=options
+    )
+
+
+def grade(
+    grader: str | Path | Mapping[str, Any],
+    sample: str,
+    item: Mapping[str, Any] | None = None,
+    *,
+    timeout_s: float = 120.0,
+) -> dict[str, Any]:
+    """The grade of one completion, as OpenAI's `graders/run` answers: `reward`, `sub_rewards`, `metadata` with the
+    errors by kind; and our `outcome` and `details`.
+
+    A grader is a JSON or YAML file, or its values; `item` is the row. ConfigError for its settings; what the grader
+    fails at is in the answer.
+    """
+    values, base_dir = _grader_values(grader)
+    return grade_text(values, sample, item, registry=Registry.discover(), base_dir=base_dir, timeout_s=timeout_s)
+
+
+def regrade(
+    run_dir: str | Path,
+    grader: str | Path | Mapping[str, Any],
+    *,
+    split: str = "train",
+    steps: Sequence[int] | None = None,
+    workers: int = 1,
+    timeout_s: float = 60.0,
+    phase: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Grade the rollouts of a run again with another grader, and say what would have changed: mean reward, rank
+    correlation, rewards that differ, pairs that turn round, per step too. The run is only read.
+
+    `split` is `train`, `validation` or `test`; `timeout_s` is for each group. RunDirError if nothing was stored.
+    """
+    values, base_dir = _grader_values(grader)
+    return regrade_run(
+        RunDir.open(Path(run_dir)),
+        values,
+        base_dir=base_dir,
+        registry=Registry.discover(),
+        split=split,
+        steps=steps,
+        workers=workers,
+        timeout_s=timeout_s,
+        phase=phase or (lambda waits_for: None),
     )
 
 

@@ -28,21 +28,16 @@ def regrade_command(
     run_dir: Path, grader_file: Path, split: str, steps: str | None, workers: int, timeout_s: float, as_json: bool
 ) -> None:
     """Grade the rollouts of RUN_DIR again with another grader, and show what would have changed."""
-    from rft_core.registry import Registry
-    from rft_core.runs.evaluate_model import read_grader
-    from rft_core.runs.regrade import regrade
-    from rft_core.storage.rundir import RunDir
+    from rft_core import api
 
-    result = regrade(
-        RunDir.open(run_dir),
-        read_grader(grader_file),
-        base_dir=grader_file.resolve().parent,
-        registry=Registry.discover(),
+    result = api.regrade(
+        run_dir,
+        grader_file,
         split=split,
         steps=_steps(steps),
         workers=workers,
         timeout_s=timeout_s,
-        phase=(lambda what: click.echo(f"{what} …", err=True)) if sys.stderr.isatty() else (lambda what: None),
+        phase=(lambda what: click.echo(f"{what} …", err=True)) if sys.stderr.isatty() else None,
     )
     if as_json:
         echo_json(result)

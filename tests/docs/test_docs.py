@@ -195,6 +195,14 @@ def test_pieces_of_run_files_are_accepted(text: str) -> None:
             check_components(Registry.discover(), config)
 
 
+def test_the_readme_names_what_there_is_for_python() -> None:
+    """All of `rft_core.api`, beside `run` of its example and `resolve`, which shows what `run` would do."""
+    import rft_core.api as rft
+
+    (sentence,) = re.findall(r"^(`resume`.*) are there too\.$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {*re.findall(r"`(\w+)`", sentence), "run", "resolve"} == set(rft.__all__)
+
+
 def test_the_examples_resolve() -> None:
     """Every run file under examples/ names components that exist, with settings they accept."""
     import rft_core.api as rft
