@@ -12,7 +12,7 @@ PROJECT_FILES := pyproject.toml constraints.txt protos/pyproject.toml workers/py
 TEST_PLUGIN := ./tests/plugins/rft-test-plugin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run install develop test check lint types contracts protos chaos clean
+.PHONY: run install develop test check lint types contracts protos chaos test-gpu clean
 
 run: install
 	$(BIN)/rft-engine run examples/arithmetic/run.yaml
@@ -51,6 +51,10 @@ contracts: install
 
 protos: install
 	bash protos/generate.sh --check
+
+# On a machine with a CUDA device and torch for it.
+test-gpu: develop
+	$(BIN)/pytest tests/gpu -m gpu -n 4
 
 chaos: develop
 	$(BIN)/pytest tests/chaos --kills 1000 --model-kills 50

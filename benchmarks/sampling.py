@@ -1,6 +1,6 @@
 """Sampling: rft-engine's `transformers` sampler against `model.generate`, side by side.
 
-    python benchmarks/sampling.py [--repeats 9] [--threads 2]
+    python benchmarks/sampling.py [--repeats 9] [--threads 2] [--device cuda] [--dtype bfloat16]
 
 Both draw the same number of rollouts of the same length from the same random Llama in the same
 process, alternating, so that a busy machine slows both. `generate` is used as other trainers use it:
@@ -60,28 +60,42 @@ WORKLOADS = (
     Workload(name="0.5 M, 32 prompts × 16, 24 tokens", shape=SMALL, prompts=32, group=16, tokens=24),
 )
 
+HALF_BILLION = {"hidden_size": 896, "layers": 24, "heads": 14, "kv_heads": 2, "intermediate_size": 4864}
+ON_CUDA = Workload(name="0.36 B, 64 prompts × 8, 128 tokens", shape=HALF_BILLION, prompts=64, group=8, tokens=128)
+"""Shaped as Qwen 2.5's 0.5 B, but for the vocabulary: too slow for two cores."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9, help="timings per side")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch's threads")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where both compute")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights of both")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    cpu = torch.backends.cpu.get_cpu_capability()
-    print(f"torch {torch.__version__}, {cpu}, {arguments.threads} threads, medians of {arguments.repeats}\n")
+    cuda = arguments.device == "cuda"
+    chip = torch.cuda.get_device_name() if cuda else torch.backends.cpu.get_cpu_capability()
+    where = f"{chip}, {arguments.dtype}, {arguments.threads} threads"
+    print(f"torch {torch.__version__}, {where}, medians of {arguments.repeats}\n")
     print("| workload | generate | generate with log-probs | sampler | ratio | ratio with log-probs |")
     print("|---|---|---|---|---|---|")
-    for workload in WORKLOADS:
-        plain, recorded, ours = measure(workload, arguments.repeats)
+    for workload in (*WORKLOADS, ON_CUDA) if cuda else WORKLOADS:
+        plain, recorded, ours = measure(workload, arguments.repeats, arguments.device, arguments.dtype)
         cells = [workload.name, *(f"{1000 * seconds:.0f} ms" for seconds in (plain, recorded, ours))]
         print(f"| {' | '.join(cells)} | {plain / ours:.2f} | {recorded / ours:.2f} |", flush=True)
 
 
-def measure(workload: Workload, repeats: int) -> tuple[float, float, float]:
+def measure(workload: Workload, repeats: int, device: str, dtype: str) -> tuple[float, float, float]:
     """Median seconds of generate, of generate with log-probabilities, and of the sampler."""
     with tempfile.TemporaryDirectory() as folder:
         config = TinyLlamaConfig.model_validate(
-            {**workload.shape, "max_context": 512, "tokenizer": {"type": "characters", "alphabet": ALPHABET}}
+            {
+                **workload.shape,
+                "max_context": 512,
+                "tokenizer": {"type": "characters", "alphabet": ALPHABET},
+                "device": device,
+                "dtype": dtype,
+            }
         )
         ref = TinyLlamaSource(config, base_dir=Path()).materialize(Path(folder))
         set_eos(ref.path, list(range(16, 32)) if workload.mixed else None)
@@ -117,26 +131,26 @@ def texts(workload: Workload) -> list[str]:
 def generate_sides(ref: ModelRef, workload: Workload) -> list[Callable[[int], Any]]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(ref.path).eval()
+    model = AutoModelForCausalLM.from_pretrained(ref.path, dtype=getattr(torch, ref.dtype)).to(ref.device).eval()
     tokenizer = AutoTokenizer.from_pretrained(ref.path)
     rows = [f"<bos>{text}<sep>" for text in texts(workload) for _ in range(workload.group)]
 
     @torch.inference_mode()
     def plain(repeat: int) -> Any:
         torch.manual_seed(repeat)
-        batch = tokenizer(rows, return_tensors="pt", padding=True)
+        batch = tokenizer(rows, return_tensors="pt", padding=True).to(ref.device)
         return model.generate(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
             do_sample=True,
             top_k=0,
             max_new_tokens=workload.tokens,
-        )
+        ).tolist()
 
     @torch.inference_mode()
     def recorded(repeat: int) -> Any:
         torch.manual_seed(repeat)
-        batch = tokenizer(rows, return_tensors="pt", padding=True)
+        batch = tokenizer(rows, return_tensors="pt", padding=True).to(ref.device)
         out = model.generate(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
@@ -147,7 +161,7 @@ def generate_sides(ref: ModelRef, workload: Workload) -> list[Callable[[int], An
             return_dict_in_generate=True,
         )
         chosen = out.sequences[:, -len(out.logits) :]
-        return torch.stack(out.logits, 1).log_softmax(-1).gather(-1, chosen[..., None])
+        return torch.stack(out.logits, 1).float().log_softmax(-1).gather(-1, chosen[..., None]).tolist()
 
     return [plain, recorded]
 

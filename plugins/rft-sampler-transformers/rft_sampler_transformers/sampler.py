@@ -17,11 +17,14 @@ from rft_core.types import ModelRef, Prompt, Rollout, SampledUnit, SamplerInfo, 
 from rft_sampler_transformers.config import TransformersSamplerConfig
 from rft_sampler_transformers.decode import Decoding, Drawn, Limits, Row
 from rft_sampler_transformers.stops import Decoder
+from rft_torch.memory import enough_memory
 from rft_torch.models import encode_prompt, eos_ids, load_model, load_tokenizer
 from rft_torch.weights import load_adapter, load_full
 
 PACKAGES = ("rft-sampler-transformers", "rft-torch", "transformers", "tokenizers", "peft", "numpy")
 """Whose version may change a rollout's bits; torch names its build itself."""
+
+TO_FIT = "Lower sampler.max_batch, sampler.max_cache_bytes or sampler.prefill_tokens, or free the device."
 
 
 def build_sampler(config: TransformersSamplerConfig, context: BuildContext) -> TransformersSampler:
@@ -118,7 +121,8 @@ class TransformersSampler:
             for seed in prompt.seeds
         ]
         self._check_window(ids, rows)
-        drawn = Decoding(self._model, self._decoder, self._limits, ids, rows, unit.sampling).run() if rows else []
+        with enough_memory(f"unit {unit.request_id} of {len(rows)} rollouts", TO_FIT):
+            drawn = Decoding(self._model, self._decoder, self._limits, ids, rows, unit.sampling).run() if rows else []
         finished = iter(self._rollouts(unit, numbers, ids, drawn, weights.number))
         return SampledUnit(
             request_id=unit.request_id,

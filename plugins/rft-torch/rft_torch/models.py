@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["PretrainedConfig", "PretrainedSource", "encode_prompt", "eos_ids", "load_model", "load_tokenizer", "quiet"]
 
 DTYPES = ("float32", "bfloat16", "float16")
+TO_FIT = "Free the device, set model.dtype: bfloat16, or take a smaller model."
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -58,6 +59,8 @@ def load_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedModel:
     import torch
     from transformers import AutoModelForCausalLM
 
+    from rft_torch.memory import enough_memory
+
     check_folder(ref.path)
     if ref.dtype not in DTYPES:
         raise ModelError(
@@ -79,7 +82,8 @@ def load_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedModel:
         raise ModelError(
             f"the weights in {ref.path} lack {len(missing)} tensors, such as {missing[0]}; fetch the model again"
         )
-    model = model.to(device).eval()
+    with enough_memory(f"the weights of {ref.path}", TO_FIT):
+        model = model.to(device).eval()
     _check_causal(model, ref.path)
     model.requires_grad_(trainable)
     if ref.adapter is not None:

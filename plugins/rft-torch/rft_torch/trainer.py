@@ -26,6 +26,7 @@ from rft_torch.batching import TokenRow
 from rft_torch.forward import MicroBatch, can_share_prefixes, pack, wanted_logits
 from rft_torch.logprobs import token_logprobs
 from rft_torch.lora import add_lora, check_same_lora
+from rft_torch.memory import enough_memory
 from rft_torch.models import load_model
 from rft_torch.settings import TrainerConfig, learning_rate
 from rft_torch.weights import copy_side_files, load_adapter, load_full, publish_adapter, publish_full
@@ -34,6 +35,10 @@ POLICY_FOLDER = "policy"
 STATE_FILE = "optimizer.safetensors"
 TRAINER_FILE = "trainer.json"
 FORMAT = 1
+TO_FIT = (
+    "Lower optimizer.micro_batch_tokens, train an adapter (optimizer.lora), or free the device: samplers share it, "
+    "and keep up to sampler.max_cache_bytes each."
+)
 
 
 class Trainer:
@@ -88,7 +93,7 @@ class Trainer:
         """For the forward and backward passes of a step and its updates: autocast, and the dropout of LoRA
         if it has one. No gradient survives it, so a step that fails leaves nothing for the next one."""
         try:
-            with self.autocast(), self._dropout():
+            with self.autocast(), self._dropout(), enough_memory("a training step", TO_FIT):
                 yield
         finally:
             self._adamw.zero_grad(set_to_none=True)
