@@ -30,6 +30,7 @@ from rft_core.runs.checks import (
     rules_failures,
     rules_hacks,
     rules_numbers,
+    rules_parts,
     rules_right,
 )
 from rft_core.runs.checks.answers import Answer, is_number, number_of
@@ -245,6 +246,7 @@ def _report(
         *rules_failures.nothing(case),
         *rules_right.reading(case),
         *rules_right.ordering(case),
+        *rules_parts.parts(case),
         *rules_hacks.hacks(case),
         *rules_numbers.repeatability(case),
         *rules_numbers.ranges(case),

@@ -14,6 +14,7 @@ UNRELATED = (
     "The weather by the lake was mild that spring, and most of the boats stayed in the harbour until noon. "
     "Some visitors walked along the shore while others had their breakfast outside."
 )
+MAX_SWAPS = 12
 _NUMBER = re.compile(r"\s*-?\d+(?:\.\d+)?\s*%?\s*")
 
 
@@ -40,6 +41,8 @@ def near_misses(value: Json, write: Callable[[Json], str]) -> Iterator[Answer]:
     """The right answer, written otherwise or slightly wrong."""
     text = as_text(value)
     if isinstance(value, Mapping | list):
+        if isinstance(value, Mapping):
+            yield from _swapped(value, write)
         yield from _surrounded(text, write(value))
         return
     if text.swapcase() != text:
@@ -57,6 +60,7 @@ def near_misses(value: Json, write: Callable[[Json], str]) -> Iterator[Answer]:
             other = "x" if text[at] != "x" else "q"
             yield Answer(kind="letter_changed", text=write(text[:at] + other + text[at + 1 :]))
         yield Answer(kind="unicode", text=write("\u200b".join(text)))
+        yield from _parts(text, write)
     yield Answer(kind="scrambled", text=write(scrambled(text)), note="other letters and digits, the same shape")
     embedded = f"7{text.strip()}3" if is_number(value) else f"x{text.strip()}x"
     yield Answer(kind="embedded", text=write(embedded))
@@ -81,6 +85,34 @@ def _numbers(value: Json, write: Callable[[Json], str]) -> Iterator[Answer]:
     if first:
         digit = str(int(first[0]) % 9 + 1)
         yield Answer(kind="digit_changed", text=write(text[: first.start()] + digit + text[first.end() :]))
+
+
+def _parts(text: str, write: Callable[[Json], str]) -> Iterator[Answer]:
+    """Less than the right answer, or the same letters in an order that says nothing."""
+    if len(text) > 3 and text[::-1].casefold() != text.casefold():
+        yield Answer(kind="backwards", text=write(text[::-1]))
+    without = re.sub(r"\d", "", text)
+    if without != text and re.search(r"[^\W\d_]", without):
+        yield Answer(kind="digits_dropped", text=write(without.strip()))
+    parts = [part.strip() for part in re.split(r"[,;\n]", text) if part.strip()]
+    if len(parts) > 2:
+        yield Answer(kind="first_part", text=write(parts[0]))
+        yield Answer(kind="second_part", text=write(parts[1]))
+    words = list(dict.fromkeys(re.findall(r"[^\W\d_]{3,}", text)))
+    if len(words) > 2:
+        for word in sorted(words, key=lambda w: -len(w))[:2]:
+            yield Answer(kind="one_word", text=write(word), note=word)
+            yield Answer(kind="one_word_often", text=write(" ".join([word] * max(5, len(words)))), note=word)
+
+
+def _swapped(value: Mapping[str, Json], write: Callable[[Json], str]) -> Iterator[Answer]:
+    """One field of an object with the value of another one of its kind."""
+    made = 0
+    for key, one in value.items():
+        for other_key, other in value.items():
+            if type(one) is type(other) and isinstance(one, str | int | float) and one != other and made < MAX_SWAPS:
+                made += 1
+                yield Answer(kind="swapped", text=write({**value, key: other}), note=f"{other_key} as {key}")
 
 
 def _surrounded(text: str, written: str) -> Iterator[Answer]:

@@ -69,6 +69,9 @@ class Found:
     worst: Way | None = None
     """The way with the most negative advantage, if there is one and none is positive."""
     worst_advantage: float = 0.0
+    fooled: Way | None = None
+    """The way in which other rows' answers get most, if they get more than the right one does."""
+    fooled_by: float = 0.0
     span: float = 0.0
     """Highest less lowest reward seen on one row while looking; the largest over the rows."""
     moves: dict[str, float] = field(default_factory=dict)
@@ -114,6 +117,7 @@ def look(bench: Bench, items: Sequence[Item], rows: Sequence[int], listed: Seque
     found.span = max((_span(r) for r in rewards), default=0.0)
     scored = [(_advantage(n, plans, rewards), n) for n in range(len(listed))]
     _pick(found, listed, scored)
+    _fooled(found, listed, plans, rewards)
     return found
 
 
@@ -173,6 +177,27 @@ def _pick(found: Found, listed: Sequence[Way], scored: list[tuple[tuple[float, f
 
 
 Plan = list[tuple[str | None, list[str]]]
+
+
+def _fooled(
+    found: Found, listed: Sequence[Way], plans: Sequence[Plan], rewards: Sequence[Mapping[str, float | None]]
+) -> None:
+    """Whether other rows' answers, in some form, are ahead of the right answer in the form that was found."""
+    if found.way is None:
+        return
+    chosen = next(n for n, way in enumerate(listed) if way is found.way)
+    right = [r for plan, seen in zip(plans, rewards, strict=True) if (r := seen.get(plan[chosen][0] or "")) is not None]
+    for number, way in enumerate(listed):
+        # The worst of the other answers of each row: one alone may be right there too.
+        others = [
+            min(seen[text] or 0.0 for text in rest)
+            for plan, seen in zip(plans, rewards, strict=True)
+            if (rest := [text for text in plan[number][1] if seen.get(text) is not None])
+        ]
+        if len(others) == len(plans) and right:
+            ahead = sum(others) / len(others) - sum(right) / len(right)
+            if ahead > max(found.fooled_by, 0.0):
+                found.fooled, found.fooled_by = way, ahead
 
 
 def _plan(items: Sequence[Item], position: int, listed: Sequence[Way], others: int) -> Plan:

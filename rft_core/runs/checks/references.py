@@ -211,8 +211,8 @@ def _ways(path: str, example: Json) -> list[Candidate]:
             return [way("program", program), way("", lambda v: v)]
         return [
             way("", lambda v: v),
-            way("first", lambda v: v[0] if isinstance(v, list) and v else None),
             way("commas", lambda v: ", ".join(map(as_text, v)) if isinstance(v, list) else None),
+            way("first", lambda v: v[0] if isinstance(v, list) and v else None),
             way("semicolons", lambda v: "; ".join(map(as_text, v)) if isinstance(v, list) else None),
             way("lines", lambda v: "\n".join(map(as_text, v)) if isinstance(v, list) else None),
             way("words", lambda v: " ".join(map(as_text, v)) if isinstance(v, list) else None),

@@ -15,6 +15,10 @@ from rft_core.runs.checks.report import Finding, Severity
 
 WELL = 0.75
 SOMEWHAT = 0.4
+AHEAD = 0.25
+"""Of the span of rewards: so much better than a wrong answer is better."""
+PAID = 0.1
+"""Of the declared range: less is no reward."""
 SHORT = 3
 """Characters of a reference that stands in other words by chance."""
 FEW_OPTIONS = 10
@@ -43,6 +47,7 @@ def hacks(case: Case) -> Iterator[Finding]:
         return
     if case.found.way is not None:
         yield from _junk(case)
+        yield from _junk_ahead(case)
         yield from _substring(case)
         yield from _listing(case)
         yield from _repetition(case)
@@ -74,6 +79,25 @@ def _junk(case: Case) -> Iterator[Finding]:
                 message=f"{name} gets {min(worth, 1):.0%} of what the right answer gets over a wrong one{more}",
                 evidence=case.evidence([best[0] for _, _, best in found]),
             )
+
+
+def _junk_ahead(case: Case) -> Iterator[Finding]:
+    """Prose scores something, and clearly more than an answer in the right form that is wrong: not to try pays."""
+    rows = []
+    for tried in case.of_kind("prose"):
+        others = [t.reward for t in case.groups[tried.row] if t.answer.kind == "other" and t.reward is not None]
+        if others and tried.reward is not None:
+            paid = tried.reward >= case.low + PAID * (case.high - case.low)
+            rows.append((tried, paid and tried.reward - max(others) >= AHEAD * case.span))
+    ahead = [tried for tried, is_ahead in rows if is_ahead]
+    if len(ahead) > 0.5 * len(rows):
+        yield Finding(
+            kind="hackable",
+            severity="error",
+            message=f"unrelated prose scores better than wrong answers in the right form ({len(ahead)} of {len(rows)} texts): "
+            "it pays not to try",
+            evidence=case.evidence(ahead),
+        )
 
 
 def _best_text(case: Case, kind: str) -> tuple[float, list[Tried]]:

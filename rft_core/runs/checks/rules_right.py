@@ -186,7 +186,12 @@ def _wrong_accepted(case: Case) -> Iterator[Finding]:
         ("digit_changed", "a number with another first digit"),
     ]
     if not way.key or way.key in _moving(case):  # else the shape may be what the row asks for
-        far.insert(0, ("scrambled", "the right answer with other letters and digits"))
+        far = [
+            ("scrambled", "the right answer with other letters and digits"),
+            ("backwards", "the right answer spelt backwards"),
+            ("digits_dropped", "the right answer without its digits"),
+            *far,
+        ]
     for kind, what in far:
         near = case.worths(kind)
         full = [t for t, worth in near if worth >= 1 - EQUAL]

@@ -1,0 +1,89 @@
+"""Findings about parts of the right answer: what is missing or wrong in it and costs nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from rft_core.runs.checks.bench import Tried
+from rft_core.runs.checks.case import EQUAL, Case
+from rft_core.runs.checks.report import Finding
+
+HALF = 0.5
+LEAST_ROWS = 3
+FOOLED = 0.2
+"""Of the span: by so much a wrong answer must be ahead of the right one."""
+
+
+def parts(case: Case) -> Iterator[Finding]:
+    """Where the right answer is known: its parts, its fields, and other forms of wrong answers."""
+    if case.found.way is None or case.span <= 0:
+        return
+    yield from _first_part(case)
+    yield from _one_word(case)
+    yield from _fields(case)
+    yield from _other_form(case)
+
+
+def _first_part(case: Case) -> Iterator[Finding]:
+    """The first entry of a list scores as the whole list does, and the second does not: the rest is not compared.
+    Where any entry is right, as in a list of names for one thing, the second scores as well."""
+    second = {t.row: worth for t, worth in case.worths("second_part")}
+    first = [(t, worth) for t, worth in case.worths("first_part") if t.row in second]
+    enough = [t for t, worth in first if worth >= 1 - EQUAL and second[t.row] < HALF]
+    if len(enough) >= LEAST_ROWS and len(enough) >= HALF * len(first):
+        yield Finding(
+            kind="wrong_accepted",
+            severity="error",
+            message=f"in {len(enough)} of {len(first)} rows the first part of the right answer scores as well as all of it",
+            evidence=case.evidence(enough),
+        )
+
+
+def _one_word(case: Case) -> Iterator[Finding]:
+    """A word of the right answer over and over scores as the answer does, and once it does not."""
+    once = {(t.row, t.answer.note): worth for t, worth in case.worths("one_word")}
+    often = [(t, worth) for t, worth in case.worths("one_word_often") if (t.row, t.answer.note) in once]
+    full = [t for t, worth in often if worth >= 1 - EQUAL and once[t.row, t.answer.note] < 1 - 2 * EQUAL]
+    rows = {t.row for t in full}
+    if len(rows) >= LEAST_ROWS and len(rows) >= HALF * len({t.row for t, _ in often}):
+        yield Finding(
+            kind="repetition",
+            severity="error",
+            message=f"in {len(rows)} rows one word of the right answer, repeated, scores as well as the answer",
+            evidence=case.evidence(full),
+        )
+
+
+def _fields(case: Case) -> Iterator[Finding]:
+    """An object with the value of one field in the place of another's scores better than the right one."""
+    by_swap: dict[str, list[tuple[Tried, float]]] = defaultdict(list)
+    for tried in case.of_kind("swapped"):
+        right = case.right(tried.row)
+        if right is not None and tried.reward is not None:
+            by_swap[tried.answer.note].append((tried, tried.reward - right))
+    for note, found in by_swap.items():
+        ahead = [t for t, gain in found if gain > EQUAL * case.span]
+        if len(ahead) >= LEAST_ROWS and len(ahead) > HALF * len(found):
+            yield Finding(
+                kind="reference_not_best",
+                severity="error",
+                message=f"in {len(ahead)} of {len(found)} rows the right answer with {note} scores better than the right one",
+                evidence=case.evidence([*ahead[:2], *case.of_kind("reference")]),
+            )
+            return
+
+
+def _other_form(case: Case) -> Iterator[Finding]:
+    """Other rows' answers in some form score better than the right answer in the best form that was found."""
+    fooled = case.found.fooled
+    if fooled is not None and case.found.fooled_by >= FOOLED * case.span:
+        texts = {text for item in case.items if (text := fooled.text(item.row)) is not None}
+        tried = [t for group in case.found.tried for t in group if t.answer.text in texts]
+        yield Finding(
+            kind="reference_not_best",
+            severity="error",
+            message=f"answers of other rows, {fooled.form}, score {case.found.fooled_by:.2f} better than the right answer, "
+            f"{case.found.way.form if case.found.way else ''}",
+            evidence=case.evidence(sorted(tried, key=lambda t: -(t.reward or 0.0))),
+        )
