@@ -81,6 +81,8 @@ def _numbers(value: Json, write: Callable[[Json], str]) -> Iterator[Answer]:
     yield Answer(kind="number_tenth", text=like(number * 1.1 + (number >= 0 or -1) * (abs(number) < 10)))
     if number:
         yield Answer(kind="negated", text=like(-number))
+    if "." in text:
+        yield Answer(kind="point_moved", text=write(text.replace(".", "")))
     first = re.search(r"[1-9]", text)
     if first:
         digit = str(int(first[0]) % 9 + 1)
@@ -94,7 +96,11 @@ def _parts(text: str, write: Callable[[Json], str]) -> Iterator[Answer]:
     without = re.sub(r"\d", "", text)
     if without != text and re.search(r"[^\W\d_]", without):
         yield Answer(kind="digits_dropped", text=write(without.strip()))
-    parts = [part.strip() for part in re.split(r"[,;\n]", text) if part.strip()]
+    if len(text) > 5 and without.strip(" .,:;-/") != "":
+        yield Answer(kind="half", text=write(text[: len(text) // 2].strip()), note="first")
+        yield Answer(kind="half", text=write(text[len(text) // 2 :].strip()), note="last")
+    yield from _other_numbers(text, write)
+    parts = parts_of(text)
     if len(parts) > 2:
         yield Answer(kind="first_part", text=write(parts[0]))
         yield Answer(kind="second_part", text=write(parts[1]))
@@ -103,6 +109,22 @@ def _parts(text: str, write: Callable[[Json], str]) -> Iterator[Answer]:
         for word in sorted(words, key=lambda w: -len(w))[:2]:
             yield Answer(kind="one_word", text=write(word), note=word)
             yield Answer(kind="one_word_often", text=write(" ".join([word] * max(5, len(words)))), note=word)
+
+
+def _other_numbers(text: str, write: Callable[[Json], str]) -> Iterator[Answer]:
+    """Of several numbers in a text, as in a date, the first or the last one changed."""
+    numbers = list(re.finditer(r"\d+(?:[.,]\d+)*", text))
+    if len(numbers) > 1:
+        for number, note in ((numbers[0], "first"), (numbers[-1], "last")):
+            changed = re.sub(r"[1-9]", lambda m: str(10 - int(m[0])) if m[0] != "5" else "6", number[0])
+            yield Answer(
+                kind="number_changed", text=write(text[: number.start()] + changed + text[number.end() :]), note=note
+            )
+
+
+def parts_of(text: str) -> list[str]:
+    """The entries of a list in commas, semicolons or lines; the text itself if it is none."""
+    return [part.strip() for part in re.split(r"[,;\n]", text) if part.strip()]
 
 
 def _swapped(value: Mapping[str, Json], write: Callable[[Json], str]) -> Iterator[Answer]:
@@ -129,8 +151,13 @@ def scrambled(text: str) -> str:
 
 
 def listings(own: str, others: list[str], write: Callable[[Json], str]) -> Iterator[Answer]:
-    """Every answer of the data in one text, the own one first, last and in the middle."""
+    """Every answer of the data in one text, the own one first, last and in the middle. Of one that is a list also
+    its first entry beside a wrong one."""
     rest = [o for o in dict.fromkeys(others) if o != own]
     middle = len(rest) // 2
     for order in ([*rest, own], [own, *rest], [*rest[:middle], own, *rest[middle:]]):
         yield Answer(kind="listing", text=write(", ".join(order)))
+    if len(parts_of(own)) > 1 and rest:
+        wrong = next((p for o in rest for p in parts_of(o) if p not in own), None)
+        if wrong is not None:
+            yield Answer(kind="part_and_wrong", text=write(", ".join([parts_of(own)[0], wrong])))

@@ -11,6 +11,7 @@ from statistics import mean
 from rft_core.runs.checks.bench import Tried
 from rft_core.runs.checks.case import EQUAL, Case
 from rft_core.runs.checks.plan import same
+from rft_core.runs.checks.references import as_text
 from rft_core.runs.checks.report import Finding, Severity
 
 WELL = 0.75
@@ -147,7 +148,7 @@ def _listing(case: Case) -> Iterator[Finding]:
         return
     values: list[str] = []
     for item in case.items:
-        text = str(way.value(item.row))
+        text = as_text(way.value(item.row))
         if not any(same(text, v) for v in values):
             values.append(text)
     few = len(values) <= FEW_OPTIONS and len(values) <= 0.5 * len(case.items)

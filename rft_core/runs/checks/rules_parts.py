@@ -20,6 +20,8 @@ def parts(case: Case) -> Iterator[Finding]:
     if case.found.way is None or case.span <= 0:
         return
     yield from _first_part(case)
+    yield from _precision_alone(case)
+    yield from _half(case)
     yield from _one_word(case)
     yield from _fields(case)
     yield from _other_form(case)
@@ -40,9 +42,55 @@ def _first_part(case: Case) -> Iterator[Finding]:
         )
 
 
+def _precision_alone(case: Case) -> Iterator[Finding]:
+    """Of a list any entry alone scores as the whole, but not beside a wrong one: what is missing costs nothing."""
+    alone = {t.row: worth for t, worth in case.worths("second_part")}
+    beside = {t.row: worth for t, worth in case.worths("part_and_wrong")}
+    first = [(t, worth) for t, worth in case.worths("first_part") if t.row in alone and t.row in beside]
+    enough = [t for t, w in first if min(w, alone[t.row]) >= 1 - EQUAL and beside[t.row] < 1 - 2 * EQUAL]
+    if len(enough) >= LEAST_ROWS and len(enough) >= HALF * len(first):
+        yield Finding(
+            kind="wrong_accepted",
+            severity="error",
+            message=f"in {len(enough)} of {len(first)} rows one entry of the right list scores as well as all of them",
+            evidence=case.evidence(enough),
+        )
+
+
+def _half(case: Case) -> Iterator[Finding]:
+    """Half of the right answer, or it with another number, scores as all of it."""
+    for kind, what in (
+        ("half", "the {} half of the right answer"),
+        ("number_changed", "the right answer with its {} number changed"),
+    ):
+        for which in ("first", "last"):
+            found = [(t, worth) for t, worth in case.worths(kind) if t.answer.note == which]
+            full = [t for t, worth in found if worth >= 1 - EQUAL]
+            if len(full) >= LEAST_ROWS and len(full) >= HALF * len(found):
+                yield Finding(
+                    kind="wrong_accepted",
+                    severity="error",
+                    message=f"in {len(full)} of {len(found)} rows {what.format(which)} scores as well as the whole",
+                    evidence=case.evidence(full),
+                )
+                return
+
+
 def _one_word(case: Case) -> Iterator[Finding]:
-    """A word of the right answer over and over scores as the answer does, and once it does not."""
+    """A word of the right answer scores as the answer does: any of two, or over and over and not once."""
     once = {(t.row, t.answer.note): worth for t, worth in case.worths("one_word")}
+    by_row: dict[int, list[float]] = defaultdict(list)
+    for (row, _), worth in once.items():
+        by_row[row].append(worth)
+    alone = [row for row, worths in by_row.items() if len(worths) > 1 and min(worths) >= 1 - EQUAL]
+    if len(alone) >= LEAST_ROWS and len(alone) >= HALF * len(by_row):
+        yield Finding(
+            kind="wrong_accepted",
+            severity="error",
+            message=f"in {len(alone)} of {len(by_row)} rows any long word of the right answer scores as well as all of it",
+            evidence=case.evidence([t for t in case.of_kind("one_word") if t.row in alone]),
+        )
+        return
     often = [(t, worth) for t, worth in case.worths("one_word_often") if (t.row, t.answer.note) in once]
     full = [t for t, worth in often if worth >= 1 - EQUAL and once[t.row, t.answer.note] < 1 - 2 * EQUAL]
     rows = {t.row for t in full}

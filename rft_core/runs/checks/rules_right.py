@@ -190,6 +190,7 @@ def _wrong_accepted(case: Case) -> Iterator[Finding]:
             ("scrambled", "the right answer with other letters and digits"),
             ("backwards", "the right answer spelt backwards"),
             ("digits_dropped", "the right answer without its digits"),
+            ("point_moved", "a number without its decimal point"),
             *far,
         ]
     for kind, what in far:
