@@ -178,6 +178,7 @@ def check_grader(
     data: str | Path | None = None,
     *,
     samples: str | Path | None = None,
+    target: str | None = None,
     run_dir: str | Path | None = None,
     second: str | Path | Mapping[str, Any] | None = None,
     rows: int = 32,
@@ -192,8 +193,8 @@ def check_grader(
     """Try a grader on right, wrong and adversarial answers to rows of a JSONL file, or of a run, and say what is
     wrong with it. `report.sound` is False if anything found is an error.
 
-    A grader is a JSON or YAML file, or its values. `samples` are completions to try too; `run_dir` brings rows
-    and completions that a run stored. Raises RftError for settings and files that do not do.
+    A grader is a JSON or YAML file, or its values. `samples` are completions to try too; `target` says how a right
+    answer is written, such as `Answer: {{item.answer}}`; `run_dir` brings rows and completions that a run stored. Raises RftError for settings and files that do not do.
     """
     registry = Registry.discover()
     options = grader_check.Options(
@@ -203,6 +204,7 @@ def check_grader(
         steps=steps,
         base_pass_rate=base_pass_rate,
         budget_s=budget_s,
+        target=target,
         timeout_s=timeout_s,
         worker=WorkerConfig(in_process=in_process),
     )

@@ -26,6 +26,7 @@ STYLE = {"error": "red", "warning": "yellow"}
     type=click.Path(path_type=Path),
     help='JSONL file with completions; each line {"item": key or position, "completions": […]}.',
 )
+@click.option("--target", help="How a right answer is written, such as 'Answer: {{item.answer}}'.")
 @click.option("--run-dir", type=click.Path(path_type=Path), help="A run whose rows and completions to use.")
 @click.option("--second", type=click.Path(path_type=Path), help="Another grader to compare with.")
 @click.option("--rows", type=click.IntRange(1), default=32, show_default=True, help="Most rows to use.")

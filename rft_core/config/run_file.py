@@ -99,6 +99,10 @@ class GradingSection(Section):
         None,
         description="Keep each grade as it arrives and ask for none twice, also after a kill; by default for graders whose grades are costly.",
     )
+    target: str | None = Field(
+        None,
+        description="How a right answer is written, as a template over the row, for the check of the grader; found out by asking where not given.",
+    )
     check: bool = Field(
         True,
         description="Refuse to begin with a grader that fails `rft-engine check-grader`; one that is not deterministic is not asked.",

@@ -62,6 +62,8 @@ class Options:
     """Share of completions that the model gets right before training, if it is known."""
     budget_s: float = 60.0
     """About the longest that the check may take."""
+    target: str | None = None
+    """A right answer as a template over the row; without it the grader is asked what it takes for one."""
     timeout_s: float = 20.0
     """Longest that the grader may take for one group."""
     worker: WorkerConfig = field(default_factory=WorkerConfig)
@@ -158,7 +160,7 @@ class _Check:
     def _look(self, bench: Bench, size: Size) -> discover.Found:
         rows = spread_over(len(self.items), size.look_rows)
         items = [self.items[i] for i in rows]
-        listed = discover.ways(self.clues, [i.row for i in self.items], self.variables, size.ways)
+        listed = discover.ways(self.clues, [i.row for i in self.items], self.variables, size.ways, self.options.target)
         found = discover.look(bench, items, rows, listed, size)
         if size.swap:
             found.moves = discover.moving_keys(bench, items, found)

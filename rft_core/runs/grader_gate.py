@@ -73,7 +73,9 @@ def _report(
 ) -> tuple[Mapping[str, Any], Path | None]:
     """The report of the check, from the cache or by asking the grader now, and the file that holds it. A cache
     that cannot be written is no reason to refuse a run."""
-    key = digest([grader_version(registry, grader, base_dir), train.fingerprint(), dict(versions())])
+    key = digest(
+        [grader_version(registry, grader, base_dir), train.fingerprint(), config.grading.target, dict(versions())]
+    )
     file = cache_dir() / "checks" / f"{key.removeprefix('sha256:')}.json"
     try:
         return json.loads(file.read_text(encoding="utf-8")), file
@@ -81,7 +83,7 @@ def _report(
         pass  # not asked yet, or a damaged file
     items = [train.item(i) for i in grader_check.spread_over(len(train), ROWS)]
     worker = config.grading.worker.model_copy(update={"in_process": False, "count": 1})
-    options = grader_check.Options(budget_s=BUDGET_S, worker=worker)
+    options = grader_check.Options(budget_s=BUDGET_S, worker=worker, target=config.grading.target)
     report = grader_check.check(registry, grader, items, base_dir=base_dir, options=options).to_json()
     try:
         with storage("keep a verdict", file.parent):

@@ -55,6 +55,19 @@ def test_form_may_be_all_that_is_graded(tmp_path: Path) -> None:
     assert (code, verdicts) == (0, ["sound"]), errors
 
 
+def test_a_target_in_the_run_file_says_how_a_right_answer_is_written(tmp_path: Path) -> None:
+    """A form that nobody would guess is refused with what to do, and sound once the target says it."""
+    code = "def grade(sample, item):\n    return float(sample['output_text'] == f\"<<{item['answer']}|{item['answer']}>>\")\n"
+    (tmp_path / "grader.py").write_text(code)
+    odd = {"type": "python_file", "path": "grader.py:grade"}
+    found, errors, verdicts = begin(tmp_path, odd)
+    assert (found, verdicts) == (2, ["bad"])
+    assert "grading.target" in errors
+    target = "grading.target=<<{{item.answer}}|{{item.answer}}>>"
+    found, errors, verdicts = begin(tmp_path, odd, target)
+    assert (found, verdicts) == (0, ["sound"]), errors
+
+
 def test_few_rows_say_nothing(tmp_path: Path) -> None:
     grader = {"type": "test_text_length"}
     run_file = fast_run(

@@ -219,6 +219,40 @@ def test_samples_give_the_share_of_dead_groups(tmp_path: Path) -> None:
     assert report.rewards["mean"]["sample"] == pytest.approx(4 / 8)
 
 
+DURATIONS = [
+    {"messages": [{"role": "user", "content": f"How long is run {n}?"}], "hours": n % 24, "minutes": 7 * n % 60 + 1}
+    for n in range(1, 13)
+]
+CLOCK = """
+def grade(sample, item):
+    return float(sample["output_text"] == f"{item['hours']}h{item['{key}']}m")
+"""
+
+
+def test_a_target_says_how_a_right_answer_is_written(tmp_path: Path) -> None:
+    """No form that the check tries is read by this grader; told the form, it finds nothing wrong, or what is."""
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in DURATIONS))
+    target = "{{item.hours}}h{{item.minutes}}m"
+
+    def errors(key: str, target: str | None) -> dict[str, str]:
+        file = tmp_path / f"{key}.py"
+        file.write_text(CLOCK.replace("{key}", key))
+        grader = {"type": "python_file", "path": f"{file}:grade"}
+        report = rft.check_grader(grader, data, target=target, in_process=True)
+        return {f.kind: f.message for f in report.errors}
+
+    assert "--target" in errors("minutes", None)["constant"]
+    assert errors("minutes", target) == {}
+    assert "the right ones" in errors("hours", target)["constant"]
+    marked = {**EQ, "input": "{{sample.output_text}}", "reference": "Capital: {{item.answer}}"}
+    report = rft.check_grader(marked, CAPITALS, target="Capital: {{item.answer}}", in_process=True, rows=6)
+    assert report.sound
+    assert report.reads["path"] == "answer"
+    with pytest.raises(ConfigError, match="must hold variables of the row"):
+        rft.check_grader(EQ, CAPITALS, target="{{sample.output_text}}", in_process=True)
+
+
 def test_wrong_samples_are_refused(tmp_path: Path) -> None:
     """Lines without a row or of other data say what a line looks like."""
     file = tmp_path / "samples.jsonl"

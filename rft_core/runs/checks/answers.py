@@ -96,7 +96,7 @@ def _parts(text: str, write: Callable[[Json], str]) -> Iterator[Answer]:
     without = re.sub(r"\d", "", text)
     if without != text and re.search(r"[^\W\d_]", without):
         yield Answer(kind="digits_dropped", text=write(without.strip()))
-    if len(text) > 5 and without.strip(" .,:;-/") != "":
+    if len(text) > 5 and len(text.split()) <= 3 and without.strip(" .,:;-/"):  # of more words half may be an answer
         yield Answer(kind="half", text=write(text[: len(text) // 2].strip()), note="first")
         yield Answer(kind="half", text=write(text[len(text) // 2 :].strip()), note="last")
     yield from _other_numbers(text, write)

@@ -37,6 +37,8 @@ class Clues:
     """Templates of the row alone: what an answer is compared with."""
     schemas: list[Mapping[str, Any]] = field(default_factory=list)
     """JSON Schemas that an answer must fit."""
+    separators: list[str] = field(default_factory=list)
+    """What the code splits an answer at, other than white space and the usual signs of a list."""
     runs_code: bool = False
     """The code can run other code, so an answer may be a program."""
     source: str = ""
@@ -105,6 +107,8 @@ def _read_code(clues: Clues, source: str) -> None:
             if first is not None and is_re and name in PATTERN_FUNCTIONS:
                 clues.patterns.append(first)
                 patterns.add(id(node.args[0]))
+            if first is not None and not is_re and name == "split" and first.strip(" ,;\n"):
+                clues.separators.append(first)
             if first is not None and name in ("get", "pop"):
                 clues.keys.append(first)
             clues.runs_code |= not is_re and name in RUNNERS

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rft_core.errors import MissingVariableError
+from rft_core.errors import ConfigError, MissingVariableError
 from rft_core.runs.checks import adversarial
 from rft_core.runs.checks.answers import Answer
 from rft_core.runs.checks.bench import Batch, Bench, Tried
@@ -19,7 +19,7 @@ from rft_core.runs.checks.clues import Clues
 from rft_core.runs.checks.formats import PLAIN, Format, formats, json_form, nested
 from rft_core.runs.checks.references import RESERVED, as_text, candidates, from_prompt, is_answer_name
 from rft_core.runs.checks.size import Size
-from rft_core.template import render
+from rft_core.template import Variable, compile_template, render
 from rft_core.types import Item, Json, Row
 
 LEAST_ADVANTAGE = 0.1
@@ -42,6 +42,8 @@ class Way:
     write: Callable[[Json], str]
     named: bool = False
     """The grader's templates name what is read: it is meant, whatever else is rewarded."""
+    given: bool = False
+    """Somebody said that right answers are written so: nothing is guessed."""
 
     def text(self, row: Row) -> str | None:
         value = self.value(row)
@@ -80,10 +82,41 @@ class Found:
     texts: list[tuple[Item, list[str]]] = field(default_factory=list)
 
 
-def ways(clues: Clues, rows: Sequence[Row], named: Sequence[str], limit: int) -> list[Way]:
-    """At most `limit` ways, the likeliest first."""
+def given_way(target: str) -> Way:
+    """The way that a template over the row says. With one variable its value is the answer, and the text around it
+    the form; with several all of it is the answer. ConfigError for what is no template."""
+    template = compile_template(target)
+    if not template.variables or any(not name.startswith("item.") for name in template.variables):
+        raise ConfigError(
+            f"the target '{target}' must hold variables of the row, such as {{{{item.answer}}}}, and no others",
+            where="target",
+        )
+    places = [n for n, part in enumerate(template.parts) if isinstance(part, Variable)]
+    if len(places) > 1:
+        return Way(path="", form=f"written {target}", value=_rendered(target), write=as_text, given=True)
+    variable = template.parts[places[0]]
+    assert isinstance(variable, Variable)
+    before, after = ("".join(map(str, part)) for part in (template.parts[: places[0]], template.parts[places[0] + 1 :]))
+
+    def value(row: Row) -> Json:
+        try:
+            return variable.find({"item": row})
+        except MissingVariableError:
+            return None
+
+    return Way(
+        path=variable.name.removeprefix("item."),
+        form="plain" if not before + after else f"written {target}",
+        value=value,
+        write=lambda v: before + as_text(v) + after,
+        given=True,
+    )
+
+
+def ways(clues: Clues, rows: Sequence[Row], named: Sequence[str], limit: int, target: str | None = None) -> list[Way]:
+    """At most `limit` ways, the likeliest first: the one that `target` says, if it is given."""
     forms = formats(clues, rows, MAX_FORMS)
-    found: list[Way] = []
+    found = [given_way(target)] if target is not None else []
     if len(clues.pairs) > 1:
         found.append(Way(path="", form="JSON of the templates", value=_pairs(clues), write=_json, named=True))
     fields = [json_form(steps) for steps in clues.json_fields]
@@ -92,7 +125,7 @@ def ways(clues: Clues, rows: Sequence[Row], named: Sequence[str], limit: int) ->
             Way(path=_path_of(template), form=form.name, value=_rendered(template), write=form.write, named=True)
             for form in [*fields, PLAIN]
         ]
-    read = candidates(rows, named)
+    read = candidates(rows, named, clues.separators)
     # Forms change slower than keys, so that a short list still has every key.
     for number, form in enumerate(forms):
         found += [_way(c.name, c.value, form) for c in read]
@@ -142,6 +175,9 @@ def moving_keys(bench: Bench, items: Sequence[Item], found: Found) -> dict[str, 
 
 def _pick(found: Found, listed: Sequence[Way], scored: list[tuple[tuple[float, float, float] | None, int]]) -> None:
     usable = [(score, n) for score, n in scored if score is not None]
+    if listed and listed[0].given:
+        found.way, found.advantage = listed[0], next((score[0] for score, n in usable if n == 0), 0.0)
+        return
     least = LEAST_ADVANTAGE * found.span
     good = [
         (score, n)

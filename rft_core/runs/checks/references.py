@@ -13,6 +13,8 @@ from rft_core.types import Json, Row
 RESERVED = ("messages", "tools")
 MAX_DEPTH = 3
 MAX_PATHS = 14
+MAX_UNIT = 12
+"""Characters of a text that may be a unit."""
 _WORDS = re.compile(r"[a-z]+|\d+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 ANSWER_WORDS = frozenset(
@@ -154,15 +156,30 @@ class Candidate:
         return f"{self.path} ({self.how})" if self.how else self.path
 
 
-def candidates(rows: Sequence[Row], first: Sequence[str] = ()) -> list[Candidate]:
-    """What may be the answer: the keys that the grader's templates name, then likely names, then the rest."""
+def candidates(rows: Sequence[Row], first: Sequence[str] = (), separators: Sequence[str] = ()) -> list[Candidate]:
+    """What may be the answer: the keys that the grader's templates name, then likely names, then the rest, then
+    numbers with their unit. Lists are joined by `separators` too."""
     found: dict[str, list[Candidate]] = {}
     for row in rows[:8]:
         for path, value in leaves(row):
-            found.setdefault(path, _ways(path, value))
+            found.setdefault(path, _ways(path, value, separators))
     named = [p for p in first if p in found]
     paths = sorted(found, key=lambda p: (p not in named, not is_answer_name(p), is_metadata_name(p), is_prompt_name(p)))
-    return [c for path in paths[:MAX_PATHS] for c in found[path]]
+    return [c for path in paths[:MAX_PATHS] for c in found[path]] + list(_with_unit(rows[0] if rows else {}))
+
+
+def _with_unit(example: Row) -> Iterator[Candidate]:
+    """A number beside a short text of the same row: `20.8 m/s`."""
+
+    def way(number: str, unit: str) -> Candidate:
+        def value(row: Row) -> Json:
+            return f"{as_text(row[number])} {row[unit]}" if number in row and unit in row else None
+
+        return Candidate(path=f"{number} {unit}", how="", value=value)
+
+    numbers = [k for k, v in example.items() if isinstance(v, int | float) and not isinstance(v, bool)]
+    units = [k for k, v in example.items() if k not in RESERVED and isinstance(v, str) and 0 < len(v) <= MAX_UNIT]
+    yield from (way(number, unit) for number in numbers[:3] for unit in units[:3])
 
 
 def leaves(row: Row) -> Iterator[tuple[str, Json]]:
@@ -196,7 +213,7 @@ def find(row: Row, path: str) -> Json:
     return value
 
 
-def _ways(path: str, example: Json) -> list[Candidate]:
+def _ways(path: str, example: Json, separators: Sequence[str]) -> list[Candidate]:
     def way(how: str, change: Callable[[Json], Json]) -> Candidate:
         def value(row: Row) -> Json:
             raw = find(row, path)
@@ -206,16 +223,21 @@ def _ways(path: str, example: Json) -> list[Candidate]:
 
     if isinstance(example, bool):
         return [way("", lambda v: v), way("yes/no", lambda v: "yes" if v else "no"), way("Python", str)]
+
+    def joined(separator: str, name: str) -> Candidate:
+        return way(name, lambda v: separator.join(map(as_text, v)) if isinstance(v, list) else None)
+
     if isinstance(example, list):
         if not example or isinstance(example[0], Mapping | list):
             return [way("program", program), way("", lambda v: v)]
         return [
             way("", lambda v: v),
-            way("commas", lambda v: ", ".join(map(as_text, v)) if isinstance(v, list) else None),
+            joined(", ", "commas"),
             way("first", lambda v: v[0] if isinstance(v, list) and v else None),
-            way("semicolons", lambda v: "; ".join(map(as_text, v)) if isinstance(v, list) else None),
-            way("lines", lambda v: "\n".join(map(as_text, v)) if isinstance(v, list) else None),
-            way("words", lambda v: " ".join(map(as_text, v)) if isinstance(v, list) else None),
+            joined("; ", "semicolons"),
+            joined("\n", "lines"),
+            joined(" ", "words"),
+            *(joined(f" {s.strip()} ", f"joined by {s.strip()}") for s in dict.fromkeys(separators)),
         ]
     if isinstance(example, float):
         return [way("", lambda v: v), way("rounded", lambda v: f"{v:.2f}" if isinstance(v, int | float) else None)]

@@ -137,11 +137,15 @@ def nothing(case: Case) -> Iterator[Finding]:
 
 def _constant(case: Case, tried: Sequence[Tried], reward: float) -> Finding:
     told = [k for item in case.items[:1] for k in item.row if k not in RESERVED and not is_metadata_name(k)]
-    unsure = (case.clues.runs_code or not told) and reward <= case.low and not case.samples
+    known = case.found.way is not None and case.found.way.given
+    unsure = not known and (case.clues.runs_code or not told) and reward <= case.low and not case.samples
     severity: Severity = "warning" if unsure else "error"
-    message = f"all {len(tried)} answers got {reward:g}, those that the rows hold and those that know nothing alike"
+    right = "the right ones" if known else "those that the rows hold"
+    message = f"all {len(tried)} answers got {reward:g}, {right} and those that know nothing alike"
     if unsure:
-        message += "; no right answer could be made from the rows: give --samples"
+        message += "; no right answer could be made from the rows"
+    if not known and reward <= case.low:
+        message += ": say how one is written with --target, or grading.target in the run file"
     return Finding(kind="constant", severity=severity, message=message, evidence=case.evidence(tried[-40::10]))
 
 

@@ -16,7 +16,7 @@ SOME_WRONG = 0.1
 FAR_NUMBERS = ("number_off", "number_near")
 MOVED = 0.02
 CLOSE = 0.7
-TOO_CLOSE = 0.95
+TOO_CLOSE = 0.8
 
 
 def reading(case: Case) -> Iterator[Finding]:
@@ -47,7 +47,7 @@ def _answer_keys(case: Case) -> list[str]:
 def _wrong_key(case: Case) -> Iterator[Finding]:
     way = case.found.way
     assert way is not None
-    if not way.key or references.is_answer_name(way.path) or not case.found.moves:
+    if way.given or not way.key or references.is_answer_name(way.path) or not case.found.moves:
         return
     moving = _moving(case)
     unread = [k for k in _answer_keys(case) if k not in moving]
@@ -118,7 +118,7 @@ def _nothing_found(case: Case) -> Iterator[Finding]:
 
 def ordering(case: Case) -> Iterator[Finding]:
     """The reference against wrong answers and against answers that know nothing."""
-    if case.found.way is None:
+    if case.found.way is None or case.span <= 0:
         return
     right = case.mean_reward("reference")
     if right is None:
@@ -151,10 +151,12 @@ def _unrewarded(case: Case) -> Iterator[Finding]:
     rows = [t for t in case.of_kind("reference") if t.reward is not None and case.wrong(t.row) is not None]
     poor = [t for t in rows if (t.reward or 0.0) - (case.wrong(t.row) or 0.0) < EQUAL * case.span]
     if len(poor) > SOME_WRONG * len(rows):
+        way = case.found.way
+        known = way is not None and way.given  # else the form may fit other rows better
         yield Finding(
             kind="reference_unrewarded",
-            severity="error" if len(poor) > 0.5 * len(rows) else "warning",
-            message=f"the reference of {len(poor)} of {len(rows)} rows scores no better than a wrong answer",
+            severity="error" if known or len(poor) > 0.5 * len(rows) else "warning",
+            message=f"the {'right answer' if known else 'reference'} of {len(poor)} of {len(rows)} rows scores no better than a wrong answer",
             evidence=case.evidence(poor),
         )
 

@@ -1,4 +1,5 @@
 """Field accuracy for the invoice extractor."""
+
 import json
 import re
 

@@ -1,4 +1,5 @@
 """Formula match that does not depend on the order of the elements."""
+
 import re
 
 

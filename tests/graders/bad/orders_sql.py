@@ -1,4 +1,5 @@
 """Execution accuracy: the query must return the rows of the gold query."""
+
 import sqlite3
 
 
