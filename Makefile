@@ -33,7 +33,7 @@ $(VENV)/.develop: $(VENV)/.installed $(TEST_PLUGIN)/pyproject.toml
 	touch $@
 
 test: develop
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: lint types contracts protos
 

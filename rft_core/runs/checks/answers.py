@@ -15,6 +15,7 @@ UNRELATED = (
     "Some visitors walked along the shore while others had their breakfast outside."
 )
 MAX_SWAPS = 12
+FEW_WORDS = 3
 _NUMBER = re.compile(r"\s*-?\d+(?:\.\d+)?\s*%?\s*")
 
 
@@ -43,6 +44,10 @@ def near_misses(value: Json, write: Callable[[Json], str]) -> Iterator[Answer]:
     if isinstance(value, Mapping | list):
         if isinstance(value, Mapping):
             yield from _swapped(value, write)
+            if len(value) > 1:
+                yield Answer(kind="no_fields", text=write({}))
+                key = next(iter(value))
+                yield Answer(kind="one_field", text=write({key: value[key]}), note=key)
         yield from _surrounded(text, write(value))
         return
     if text.swapcase() != text:
@@ -93,17 +98,23 @@ def _parts(text: str, write: Callable[[Json], str]) -> Iterator[Answer]:
     """Less than the right answer, or the same letters in an order that says nothing."""
     if len(text) > 3 and text[::-1].casefold() != text.casefold():
         yield Answer(kind="backwards", text=write(text[::-1]))
+    words = text.split()
     without = re.sub(r"\d", "", text)
-    if without != text and re.search(r"[^\W\d_]", without):
+    if len(words) <= FEW_WORDS and without != text and re.search(r"[^\W\d_]", without):
         yield Answer(kind="digits_dropped", text=write(without.strip()))
-    if len(text) > 5 and len(text.split()) <= 3 and without.strip(" .,:;-/"):  # of more words half may be an answer
-        yield Answer(kind="half", text=write(text[: len(text) // 2].strip()), note="first")
-        yield Answer(kind="half", text=write(text[len(text) // 2 :].strip()), note="last")
+    if len(text) > 5 and len(words) <= FEW_WORDS and without.strip(" .,:;-/"):  # of more words half may be an answer
+        # Cut within a word: a name's last word may do for the name.
+        yield Answer(kind="half", text=write(text[: -(len(words[-1]) + 1) // 2].strip()), note="first")
+        yield Answer(kind="half", text=write(text[(len(words[0]) + 1) // 2 :].strip()), note="last")
     yield from _other_numbers(text, write)
     parts = parts_of(text)
     if len(parts) > 2:
         yield Answer(kind="first_part", text=write(parts[0]))
         yield Answer(kind="second_part", text=write(parts[1]))
+        mark = re.search(r"[,;\n]\s*", text)
+        assert mark is not None
+        yield Answer(kind="reversed", text=write(mark[0].join(parts[::-1])))
+        yield Answer(kind="rotated", text=write(mark[0].join([*parts[1:], parts[0]])))
     words = list(dict.fromkeys(re.findall(r"[^\W\d_]{3,}", text)))
     if len(words) > 2:
         for word in sorted(words, key=lambda w: -len(w))[:2]:

@@ -23,6 +23,8 @@ from rft_core.types import Item
 EQUAL = 0.05
 """Rewards that differ by less than this share of the span count as equal."""
 WRONG = ("other", "prose")
+TOO_CLOSE = 0.8
+"""Of what the right answer gets over the worst: a wrong one that gets more is as good as right."""
 PLAIN_JUNK = frozenset({"prose", "repeated", "long", "long_repeated", "empty", "whitespace"})
 
 
@@ -118,3 +120,12 @@ class Case:
             )
             for t in chosen
         )
+
+
+def share_of(case: Case, tried: Tried) -> float | None:
+    """A reward between the row's lowest and its right answer's: 0 to 1."""
+    right = case.right(tried.row)
+    low = min((t.reward for t in case.groups[tried.row] if t.reward is not None), default=None)
+    if right is None or low is None or tried.reward is None or right - low < EQUAL * case.span:
+        return None
+    return (tried.reward - low) / (right - low)

@@ -18,6 +18,8 @@ PATTERN_FUNCTIONS = {"compile", "search", "match", "fullmatch", "findall", "find
 SAMPLE_KEYS = {"output_text", "output_json", "output_tools", "choices", "message", "messages", "content", "role", "score", "metrics", "sub_rewards", "details", "finish_reason"}  # fmt: skip
 RUNNERS = {"exec", "eval", "compile", "subprocess", "Popen", "check_output", "system", "runpy"}
 MAX_MARKER = 40
+MAX_SENTENCE = 400
+MOST_SENTENCES = 6
 
 
 @dataclass(kw_only=True)
@@ -27,6 +29,8 @@ class Clues:
     patterns: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     """Short strings of the code, in order."""
+    sentences: list[str] = field(default_factory=list)
+    """Texts of several words in settings and code: what an answer may be compared with in every row."""
     keys: list[str] = field(default_factory=list)
     """Keys that the code looks up."""
     json_fields: list[tuple[str, ...]] = field(default_factory=list)
@@ -60,8 +64,16 @@ def gather(raw: Mapping[str, Any], sources: list[str]) -> Clues:
     inline = [v for node in _mappings(raw) for v in node.values() if isinstance(v, str) and "\n" in v and "def " in v]
     for source in [*sources, *inline]:
         _read_code(clues, source)
+    written = [
+        v for node in _mappings(raw) for v in node.values() if isinstance(v, str) and "{{" not in v and v not in inline
+    ]
+    clues.sentences = _sentences([*written, *clues.sentences])
     clues.source = "\n".join([json.dumps(raw, ensure_ascii=False, indent=1), *sources])[:8000]
     return clues
+
+
+def _sentences(texts: list[str]) -> list[str]:
+    return [t for t in dict.fromkeys(texts) if len(t.split()) > 2 and len(t) <= MAX_SENTENCE][:MOST_SENTENCES]
 
 
 def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
@@ -124,6 +136,8 @@ def _read_code(clues: Clues, source: str) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and id(node) not in docstrings and id(node) not in patterns:
             text = node.value
+            if isinstance(text, str) and " " in text:
+                clues.sentences.append(text)
             if isinstance(text, str) and 0 < len(text) <= MAX_MARKER:
                 clues.texts.append(text)
                 if re.search(r"\(.+\)|\[.+\]|\\[dws]", text):

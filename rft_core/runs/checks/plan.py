@@ -44,6 +44,8 @@ def _all(items: Sequence[Item], position: int, way: Way | None, clues: Clues) ->
         for _, value in leaves(item.row):
             yield Answer(kind="row_value", text=as_text(value))
     yield from adversarial.plain_junk(prompt_text(item.row), clues.source)
+    for text in clues.sentences:
+        yield Answer(kind="config", text=text)
     yield from adversarial.ladder()
 
 

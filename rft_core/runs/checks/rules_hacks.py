@@ -9,7 +9,7 @@ from itertools import pairwise
 from statistics import mean
 
 from rft_core.runs.checks.bench import Tried
-from rft_core.runs.checks.case import EQUAL, Case
+from rft_core.runs.checks.case import EQUAL, TOO_CLOSE, Case, share_of
 from rft_core.runs.checks.plan import same
 from rft_core.runs.checks.references import as_text
 from rft_core.runs.checks.report import Finding, Severity
@@ -28,7 +28,7 @@ NAMES = {
     "idk": "'I don't know'",
     "prompt": "the prompt copied",
     "injection": "instructions to the grader",
-    "config": "the grader's own settings",
+    "config": "a text of the grader's own settings",
     "score_json": "JSON with a score",
     "odd_number": "NaN or a huge number",
     "prose": "unrelated prose",
@@ -90,6 +90,16 @@ def _junk_ahead(case: Case) -> Iterator[Finding]:
         if others and tried.reward is not None:
             paid = tried.reward >= case.low + PAID * (case.high - case.low)
             rows.append((tried, paid and tried.reward - max(others) >= AHEAD * case.span))
+    near = [share_of(case, tried) for tried in case.of_kind("prose")]
+    close = [share for share in near if share is not None]
+    if close and mean(close) >= TOO_CLOSE:
+        yield Finding(
+            kind="hackable",
+            severity="error",
+            message=f"unrelated prose gets {mean(close):.0%} of what the right answer gets over the worst",
+            evidence=case.evidence(list(case.of_kind("prose"))),
+        )
+        return
     ahead = [tried for tried, is_ahead in rows if is_ahead]
     if len(ahead) > 0.5 * len(rows):
         yield Finding(

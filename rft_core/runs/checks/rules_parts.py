@@ -23,6 +23,7 @@ def parts(case: Case) -> Iterator[Finding]:
     yield from _precision_alone(case)
     yield from _half(case)
     yield from _one_word(case)
+    yield from _turned_round(case)
     yield from _fields(case)
     yield from _other_form(case)
 
@@ -103,20 +104,46 @@ def _one_word(case: Case) -> Iterator[Finding]:
         )
 
 
+def _turned_round(case: Case) -> Iterator[Finding]:
+    """A list in reverse order scores as the right one, and not in any order."""
+    rotated = {t.row: worth for t, worth in case.worths("rotated")}
+    found = [(t, worth) for t, worth in case.worths("reversed") if t.row in rotated]
+    full = [t for t, worth in found if worth >= 1 - EQUAL and rotated[t.row] < 1 - 2 * EQUAL]
+    if len(full) >= LEAST_ROWS and len(full) >= HALF * len(found):
+        yield Finding(
+            kind="wrong_accepted",
+            severity="error",
+            message=f"in {len(full)} of {len(found)} rows the right list in reverse order scores as well, in others it does not",
+            evidence=case.evidence(full),
+        )
+
+
 def _fields(case: Case) -> Iterator[Finding]:
-    """An object with the value of one field in the place of another's scores better than the right one."""
+    """An object that lacks fields scores as the right one, or one with the value of a field in the place of another's
+    better."""
+    for kind, what in (("no_fields", "an object without fields"), ("one_field", "one field of the right object")):
+        found = case.worths(kind)
+        full = [t for t, worth in found if worth >= 1 - EQUAL]
+        if len(full) >= LEAST_ROWS and len(full) >= HALF * len(found):
+            yield Finding(
+                kind="wrong_accepted",
+                severity="error",
+                message=f"in {len(full)} of {len(found)} rows {what} alone scores as well as all of it",
+                evidence=case.evidence(full),
+            )
+            break
     by_swap: dict[str, list[tuple[Tried, float]]] = defaultdict(list)
     for tried in case.of_kind("swapped"):
         right = case.right(tried.row)
         if right is not None and tried.reward is not None:
             by_swap[tried.answer.note].append((tried, tried.reward - right))
-    for note, found in by_swap.items():
-        ahead = [t for t, gain in found if gain > EQUAL * case.span]
-        if len(ahead) >= LEAST_ROWS and len(ahead) > HALF * len(found):
+    for note, swapped in by_swap.items():
+        ahead = [t for t, gain in swapped if gain > EQUAL * case.span]
+        if len(ahead) >= LEAST_ROWS and len(ahead) > HALF * len(swapped):
             yield Finding(
                 kind="reference_not_best",
                 severity="error",
-                message=f"in {len(ahead)} of {len(found)} rows the right answer with {note} scores better than the right one",
+                message=f"in {len(ahead)} of {len(swapped)} rows the right answer with {note} scores better than the right one",
                 evidence=case.evidence([*ahead[:2], *case.of_kind("reference")]),
             )
             return

@@ -7,8 +7,7 @@ from statistics import mean
 
 from rft_core.runs.checks import references
 from rft_core.runs.checks.adversarial import JUNK
-from rft_core.runs.checks.bench import Tried
-from rft_core.runs.checks.case import EQUAL, Case
+from rft_core.runs.checks.case import EQUAL, TOO_CLOSE, Case, share_of
 from rft_core.runs.checks.report import Finding
 
 MANY_WRONG = 0.25
@@ -16,7 +15,6 @@ SOME_WRONG = 0.1
 FAR_NUMBERS = ("number_off", "number_near")
 MOVED = 0.02
 CLOSE = 0.7
-TOO_CLOSE = 0.8
 
 
 def reading(case: Case) -> Iterator[Finding]:
@@ -172,7 +170,7 @@ def _wrong_accepted(case: Case) -> Iterator[Finding]:
             message=f"{share:.0%} of the answers of other rows score as well as the row's own",
             evidence=case.evidence(full),
         )
-    contrast = [c for t in others if (c := _share(case, t)) is not None]
+    contrast = [c for t in others if (c := share_of(case, t)) is not None]
     if contrast and mean(contrast) >= CLOSE and share < MANY_WRONG:
         yield Finding(
             kind="wrong_accepted",
@@ -220,12 +218,3 @@ def _wrong_accepted(case: Case) -> Iterator[Finding]:
                 message=f"in {len(full)} of {len(near)} rows {what} scores as well as the right one",
                 evidence=case.evidence(full),
             )
-
-
-def _share(case: Case, tried: Tried) -> float | None:
-    """A reward between the row's lowest and its reference's: 0 to 1."""
-    right = case.right(tried.row)
-    low = min((t.reward for t in case.groups[tried.row] if t.reward is not None), default=None)
-    if right is None or low is None or tried.reward is None or right - low < EQUAL * case.span:
-        return None
-    return (tried.reward - low) / (right - low)
