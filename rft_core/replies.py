@@ -160,7 +160,16 @@ def settle_grades(answer: object, rollouts: int) -> tuple[Grade, ...]:
         raise BadReplyError(f"a grader must return a list of grades, got a {type(answer).__name__}")
     if len(answer) != rollouts:
         raise BadReplyError(f"a grader must return one grade per rollout: got {len(answer)} for {rollouts}")
-    return tuple(grade if _is_settled(grade) else _settled(grade) for grade in answer)
+    settled: set[int] = set()  # a grader gives the same few frozen grades again and again
+    grades = []
+    for grade in answer:
+        if id(grade) not in settled:
+            if _is_settled(grade):
+                settled.add(id(grade))
+            else:
+                grade = _settled(grade)
+        grades.append(grade)
+    return tuple(grades)
 
 
 def _is_settled(grade: object) -> bool:

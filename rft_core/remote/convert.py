@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -289,29 +290,44 @@ def grade_request(unit: GradeUnit, component_digest: str, *, needs_tokens: bool 
             target.rollouts.SetInParent()
             rollouts_to_proto(group.rollouts, target.rollouts)
         else:
-            target.texts.CopyFrom(_texts_to_proto(group.rollouts))
+            _texts_to_proto(group.rollouts, target.texts)
     return message
 
 
-def _texts_to_proto(rollouts: Sequence[Rollout]) -> grader_pb2.RolloutTexts:
-    return grader_pb2.RolloutTexts(
-        ordinals=[rollout.ordinal for rollout in rollouts],
-        samples=[rollout.sample for rollout in rollouts],
-        seeds=[rollout.seed for rollout in rollouts],
-        texts=[rollout.text for rollout in rollouts],
-        finish_reasons=[_FINISH_TO_PROTO[rollout.finish_reason] for rollout in rollouts],  # type: ignore[misc] # ints
-    )
+def _texts_to_proto(rollouts: Sequence[Rollout], message: grader_pb2.RolloutTexts) -> None:
+    message.SetInParent()
+    message.ordinals.extend([rollout.ordinal for rollout in rollouts])
+    message.samples.extend([rollout.sample for rollout in rollouts])
+    message.seeds.extend([rollout.seed for rollout in rollouts])
+    message.texts.extend([rollout.text for rollout in rollouts])
+    message.finish_reasons.extend([_FINISH_TO_PROTO[rollout.finish_reason] for rollout in rollouts])  # type: ignore[misc] # ints
 
 
 def _texts_from_proto(message: grader_pb2.RolloutTexts) -> tuple[Rollout, ...]:
-    finish_reasons = [_finish_reason(number) for number in message.finish_reasons]
-    columns = (message.ordinals[:], message.samples[:], message.seeds[:], message.texts[:], finish_reasons)
-    return tuple(
-        [
-            Rollout(ordinal=ordinal, sample=sample, seed=seed, segments=(), text=text, finish_reason=finish_reason)
-            for ordinal, sample, seed, text, finish_reason in zip(*columns, strict=True)
-        ]
-    )
+    """The rollouts of columns of equal lengths (ValueError else), field by field: half the time of as many calls of
+    a frozen class, which was a third of what a worker spends on a grade."""
+    texts = message.texts[:]
+    finish_reasons = list(map(_FINISH_FROM_PROTO.get, message.finish_reasons))
+    if None in finish_reasons:
+        raise ValueError("a rollout has no known finish reason")
+    columns: dict[str, Sequence[Any]] = {
+        "ordinal": message.ordinals[:],
+        "sample": message.samples[:],
+        "seed": message.seeds[:],
+        "segments": ((),) * len(texts),
+        "text": texts,
+        "finish_reason": finish_reasons,
+    }
+    if any(len(column) != len(texts) for column in columns.values()):
+        raise ValueError("the columns of a group's rollouts have different lengths")
+    rollouts = [object.__new__(Rollout) for _ in texts]
+    for name, set_field in _ROLLOUT_FIELDS.items():
+        deque(map(set_field, rollouts, columns[name]), maxlen=0)
+    return tuple(rollouts)
+
+
+_ROLLOUT_FIELDS = {field.name: getattr(Rollout, field.name).__set__ for field in fields(Rollout)}
+"""What sets each field of a new rollout; its class is frozen for everybody else."""
 
 
 def grade_unit(message: grader_pb2.GradeRequest) -> GradeUnit:
@@ -350,7 +366,8 @@ def graded_unit(message: grader_pb2.GradeResponse) -> GradedUnit:
 
 
 def _grades_to_proto(grades: Sequence[Grade]) -> grader_pb2.GradeGroup:
-    if all(map(_is_score_alone, grades)):  # as nearly all are
+    different = {id(grade): grade for grade in grades}.values()  # a grader gives the same few frozen ones
+    if all(map(_is_score_alone, different)):  # as nearly all are
         return grader_pb2.GradeGroup(rewards=[grade.reward for grade in grades])  # type: ignore[misc] # each has one
     return grader_pb2.GradeGroup(grades=map(_grade_to_proto, grades))
 

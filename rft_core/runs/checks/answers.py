@@ -16,6 +16,8 @@ UNRELATED = (
 )
 MAX_SWAPS = 12
 FEW_WORDS = 3
+ALTERNATIVES = re.compile(r"[|/;]|\bor\b")
+"""What stands between answers of which any is right."""
 _NUMBER = re.compile(r"\s*-?\d+(?:\.\d+)?\s*%?\s*")
 
 
@@ -44,10 +46,11 @@ def near_misses(value: Json, write: Callable[[Json], str]) -> Iterator[Answer]:
     if isinstance(value, Mapping | list):
         if isinstance(value, Mapping):
             yield from _swapped(value, write)
-            if len(value) > 1:
+            told = {key: inner for key, inner in value.items() if inner is not None}
+            if len(told) > 1:
                 yield Answer(kind="no_fields", text=write({}))
-                key = next(iter(value))
-                yield Answer(kind="one_field", text=write({key: value[key]}), note=key)
+                key = next(iter(told))
+                yield Answer(kind="one_field", text=write({key: told[key]}), note=key)
         yield from _surrounded(text, write(value))
         return
     if text.swapcase() != text:
@@ -86,7 +89,7 @@ def _numbers(value: Json, write: Callable[[Json], str]) -> Iterator[Answer]:
     yield Answer(kind="number_tenth", text=like(number * 1.1 + (number >= 0 or -1) * (abs(number) < 10)))
     if number:
         yield Answer(kind="negated", text=like(-number))
-    if "." in text:
+    if "." in text and number and float(re.sub(r"[.% ]", "", text)) != number:
         yield Answer(kind="point_moved", text=write(text.replace(".", "")))
     first = re.search(r"[1-9]", text)
     if first:
@@ -96,30 +99,40 @@ def _numbers(value: Json, write: Callable[[Json], str]) -> Iterator[Answer]:
 
 def _parts(text: str, write: Callable[[Json], str]) -> Iterator[Answer]:
     """Less than the right answer, or the same letters in an order that says nothing."""
-    if len(text) > 3 and text[::-1].casefold() != text.casefold():
-        yield Answer(kind="backwards", text=write(text[::-1]))
+    text = text.strip()
     words = text.split()
+    if not words:
+        return
+    short = len(words) <= FEW_WORDS  # more may be a solution, of which the end alone is the answer
+    turned = text[::-1]
+    if len(text) > 3 and sorted(_tokens(turned)) != sorted(_tokens(text)):  # else it may be a set in another order
+        yield Answer(kind="backwards", text=write(turned))
     without = re.sub(r"\d", "", text)
-    if len(words) <= FEW_WORDS and without != text and re.search(r"[^\W\d_]", without):
+    if short and without != text and re.search(r"[^\W\d_]", without):
         yield Answer(kind="digits_dropped", text=write(without.strip()))
-    if len(text) > 5 and len(words) <= FEW_WORDS and without.strip(" .,:;-/"):  # of more words half may be an answer
+    if short and len(text) > 5 and without.strip(" .,:;-/") and not ALTERNATIVES.search(text):
         # Cut within a word: a name's last word may do for the name.
         yield Answer(kind="half", text=write(text[: -(len(words[-1]) + 1) // 2].strip()), note="first")
         yield Answer(kind="half", text=write(text[(len(words[0]) + 1) // 2 :].strip()), note="last")
-    yield from _other_numbers(text, write)
+    if short:
+        yield from _other_numbers(text, write)
     parts = parts_of(text)
     if len(parts) > 2:
-        yield Answer(kind="first_part", text=write(parts[0]))
-        yield Answer(kind="second_part", text=write(parts[1]))
         mark = re.search(r"[,;\n]\s*", text)
         assert mark is not None
+        yield Answer(kind="first_part", text=write(parts[0]))
+        yield Answer(kind="second_part", text=write(parts[1]))
         yield Answer(kind="reversed", text=write(mark[0].join(parts[::-1])))
         yield Answer(kind="rotated", text=write(mark[0].join([*parts[1:], parts[0]])))
-    words = list(dict.fromkeys(re.findall(r"[^\W\d_]{3,}", text)))
-    if len(words) > 2:
-        for word in sorted(words, key=lambda w: -len(w))[:2]:
+    long = sorted(dict.fromkeys(re.findall(r"[^\W\d_]{3,}", text)), key=lambda w: -len(w))
+    if len(long) > 2 and not ALTERNATIVES.search(text):
+        for word in long[:2]:
             yield Answer(kind="one_word", text=write(word), note=word)
-            yield Answer(kind="one_word_often", text=write(" ".join([word] * max(5, len(words)))), note=word)
+            yield Answer(kind="one_word_often", text=write(" ".join([word] * max(5, len(long)))), note=word)
+
+
+def _tokens(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
 
 
 def _other_numbers(text: str, write: Callable[[Json], str]) -> Iterator[Answer]:

@@ -117,6 +117,11 @@ def ways(clues: Clues, rows: Sequence[Row], named: Sequence[str], limit: int, ta
     """At most `limit` ways, the likeliest first: the one that `target` says, if it is given."""
     forms = formats(clues, rows, MAX_FORMS)
     found = [given_way(target)] if target is not None else []
+    if found and not any(found[0].text(row) for row in rows):
+        has = ", ".join(rows[0]) if rows else "none"
+        raise ConfigError(
+            f"the target '{target}' has no value in any row; the keys of the first are {has}", where="target"
+        )
     if len(clues.pairs) > 1:
         found.append(Way(path="", form="JSON of the templates", value=_pairs(clues), write=_json, named=True))
     fields = [json_form(steps) for steps in clues.json_fields]
@@ -222,7 +227,11 @@ def _fooled(
     if found.way is None:
         return
     chosen = next(n for n, way in enumerate(listed) if way is found.way)
-    right = [r for plan, seen in zip(plans, rewards, strict=True) if (r := seen.get(plan[chosen][0] or "")) is not None]
+    right = [
+        r
+        for plan, seen in zip(plans, rewards, strict=True)
+        if (own := plan[chosen][0]) is not None and (r := seen.get(own)) is not None
+    ]
     for number, way in enumerate(listed):
         # The worst of the other answers of each row: one alone may be right there too.
         others = [

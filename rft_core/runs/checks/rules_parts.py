@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from rft_core.runs.checks.bench import Tried
 from rft_core.runs.checks.case import EQUAL, Case
+from rft_core.runs.checks.references import as_text
 from rft_core.runs.checks.report import Finding
 
 HALF = 0.5
@@ -59,20 +60,36 @@ def _precision_alone(case: Case) -> Iterator[Finding]:
 
 
 def _half(case: Case) -> Iterator[Finding]:
-    """Half of the right answer, or it with another number, scores as all of it."""
+    """Half of the right answer, or it with another number, scores as all of it. An error if either end can be spoilt
+    so, or the answer is one word; else the grader may rightly read one end alone, as the letter of `A. Paris`."""
+    way = case.found.way
+    assert way is not None
     for kind, what in (
-        ("half", "the {} half of the right answer"),
-        ("number_changed", "the right answer with its {} number changed"),
+        ("half", "{} half of the right answer"),
+        ("number_changed", "right answer with its {} number changed"),
     ):
+        rows: dict[str, set[int]] = {"first": set(), "last": set()}
+        found: dict[str, list[Tried]] = {"first": [], "last": []}
+        tried = case.worths(kind)
+        for one, worth in tried:
+            if worth >= 1 - EQUAL:
+                rows[one.answer.note].add(one.row)
+                found[one.answer.note].append(one)
+        count = len({one.row for one, _ in tried})
+        both = rows["first"] & rows["last"]
+        single = {
+            row for row in rows["first"] | rows["last"] if len(as_text(way.value(case.items[row].row)).split()) == 1
+        }
+        spoilt = both | (single if kind == "half" else set())
         for which in ("first", "last"):
-            found = [(t, worth) for t, worth in case.worths(kind) if t.answer.note == which]
-            full = [t for t, worth in found if worth >= 1 - EQUAL]
-            if len(full) >= LEAST_ROWS and len(full) >= HALF * len(found):
+            enough = len(rows[which]) >= LEAST_ROWS and len(rows[which]) >= HALF * count
+            if enough:
+                sure = len(spoilt) >= LEAST_ROWS and len(spoilt) >= HALF * count
                 yield Finding(
                     kind="wrong_accepted",
-                    severity="error",
-                    message=f"in {len(full)} of {len(found)} rows {what.format(which)} scores as well as the whole",
-                    evidence=case.evidence(full),
+                    severity="error" if sure else "warning",
+                    message=f"in {len(rows[which])} of {count} rows the {what.format(which)} scores as well as the whole",
+                    evidence=case.evidence(found[which]),
                 )
                 return
 
@@ -112,7 +129,7 @@ def _turned_round(case: Case) -> Iterator[Finding]:
     if len(full) >= LEAST_ROWS and len(full) >= HALF * len(found):
         yield Finding(
             kind="wrong_accepted",
-            severity="error",
+            severity="warning",  # a path may be walked from either end
             message=f"in {len(full)} of {len(found)} rows the right list in reverse order scores as well, in others it does not",
             evidence=case.evidence(full),
         )
@@ -127,7 +144,7 @@ def _fields(case: Case) -> Iterator[Finding]:
         if len(full) >= LEAST_ROWS and len(full) >= HALF * len(found):
             yield Finding(
                 kind="wrong_accepted",
-                severity="error",
+                severity="error" if kind == "no_fields" else "warning",  # one may be all that is meant to count
                 message=f"in {len(full)} of {len(found)} rows {what} alone scores as well as all of it",
                 evidence=case.evidence(full),
             )

@@ -13,6 +13,9 @@ from rft_core.runs.checks.report import Finding
 MANY_WRONG = 0.25
 SOME_WRONG = 0.1
 FAR_NUMBERS = ("number_off", "number_near")
+KNOWN_WRONG = frozenset({"scrambled", *FAR_NUMBERS, "digit_changed"})
+"""Wrong whatever is graded, so that one row says it."""
+LEAST_ROWS = 3
 MOVED = 0.02
 CLOSE = 0.7
 
@@ -196,7 +199,8 @@ def _wrong_accepted(case: Case) -> Iterator[Finding]:
     for kind, what in far:
         near = case.worths(kind)
         full = [t for t, worth in near if worth >= 1 - EQUAL]
-        if near and len(full) >= 0.5 * len(near):
+        least = 1 if kind in KNOWN_WRONG else LEAST_ROWS
+        if len(full) >= max(least, 0.5 * len(near)):
             yield Finding(
                 kind="wrong_accepted",
                 severity="error",
