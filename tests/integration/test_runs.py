@@ -129,7 +129,9 @@ def test_a_run_directory_has_one_user(tmp_path: Path) -> None:
     process = launch("run", fast_run(tmp_path, optimizer={"type": "test_momentum", "work_s": 0.5}), "--name", "fast")
     run_dir = tmp_path / "runs" / "fast"
     wait_for_step(run_dir, 2)
+    process.send_signal(signal.SIGSTOP)  # so that it does not end while the second one starts
     second = engine("resume", run_dir)
+    process.send_signal(signal.SIGCONT)
     assert second.code != 0
     assert "in use" in second.errors
     assert "Traceback" not in second.errors
