@@ -25,6 +25,8 @@ from rft_core.types import Grade, GradedGroup
 from rft_test_plugin.harness import engine
 
 FOLDER = Path(__file__).parents[1] / "graders"
+SETS = Path(__file__).parents[2] / "benchmarks" / "check_grader"
+WORDS = ["maple", "birch", "cedar", "willow", "aspen", "rowan", "alder", "poplar", "linden", "hazel", "spruce", "larch"]
 CAUGHT = {
     "accepts_empty": "hackable",
     "accepts_idk": "hackable",
@@ -35,34 +37,41 @@ CAUGHT = {
     "crashes_on_rows": "fails_on_rows",
     "first_letter": "wrong_accepted",
     "forgets_repeats": "not_deterministic",
-    "icd10_codes": "wrong_accepted",
     "ignores_item": "ignores_item",
     "inverted": "inverted",
-    "invoice_fields": "reference_not_best",
     "judge_obeys": "hackable",
     "keeps_state": "not_deterministic",
     "length_hack": "length",
     "letters_in_common": "hackable",
     "lists_options": "listing",
     "matches_everything": "ignores_item",
-    "molecular_formula": "wrong_accepted",
     "nan": "fails",
     "order_dependent": "not_deterministic",
-    "orders_sql": "hackable",
-    "radiology_impression": "repetition",
     "random_noise": "not_deterministic",
     "reads_prompt": "ignores_answer",
     "rewards_repetition": "repetition",
     "runs_the_answer": "runs_answer",
-    "sheet_column": "wrong_accepted",
     "short_substring": "substring",
     "slow": "slow",
-    "think_answer_maths": "reference_not_best",
     "unbounded": "out_of_range",
     "wide_tolerance": "wrong_accepted",
     "wrong_key": "wrong_key",
 }
 """What each planted grader must be caught for, among other things."""
+LEARNT = {
+    "first/bad/icd10_codes": "the right answer spelt backwards",
+    "first/bad/invoice_fields": "the right answer with amount as total",
+    "first/bad/molecular_formula": "the right answer with its first number changed",
+    "first/bad/orders_sql": "better than wrong answers in the right form",
+    "first/bad/radiology_impression": "one word of the right answer, repeated",
+    "first/bad/sheet_column": "the first part of the right answer",
+    "first/bad/think_answer_maths": "answers of other rows, matching",
+    "third/bad/contract_fields": "an object without fields",
+    "third/bad/hotel_concierge": "a text of the grader's own settings",
+    "third/bad/news_topics": "unrelated prose gets",
+    "third/bad/reverse_complement": "half of the right answer",
+}
+"""Bad graders that once got through (benchmarks/check_grader), and the rule that they brought."""
 EQ = {
     "type": "string_check",
     "name": "exact",
@@ -113,6 +122,52 @@ def test_no_sound_grader_is_flagged(reports: dict[tuple[str, str], CheckReport])
     flagged = {name: [f.message for f in report.errors] for name, report in sound.items() if not report.sound}
     assert len(sound) >= 20
     assert flagged == {}
+
+
+@pytest.mark.parametrize("place", LEARNT)
+def test_what_once_got_through_is_caught(place: str) -> None:
+    file = SETS / f"{place}.json"
+    values = read_grader(file)
+    if "path" in values:
+        values["path"] = str(file.with_name(values["path"]))
+    target = file.with_suffix(".target")
+    told = target.read_text().strip() if target.exists() else None
+    report = rft.check_grader(values, file.with_suffix(".jsonl"), target=told, rows=16, in_process=True)
+    assert LEARNT[place] in " ".join(f.message for f in report.errors)
+
+
+PRECISION = "len(g & w) / len(g) if g else 0.0"
+PARTIAL = {
+    "one entry of the right list": (
+        "w = set(item['answer'].split(', ')); g = {p.strip() for p in text.split(',') if p.strip()}; "
+        + f"return {PRECISION}",
+        [f"{a}, {b}, {c}" for a, b, c in zip(WORDS, WORDS[5:] + WORDS[:5], WORDS[2:] + WORDS[:2], strict=True)],
+    ),
+    "the right answer without its digits": (
+        "return float([c for c in text if c.isalpha()] == [c for c in item['answer'] if c.isalpha()])",
+        [f"{word}{n}" for n, word in enumerate(WORDS, 10)],
+    ),
+    "a number without its decimal point": (
+        "return float(''.join(c for c in text if c.isdigit()) == item['answer'].replace('.', ''))",
+        [f"{n}.{n + 7}" for n in range(11, 23)],
+    ),
+    "the right answer with its first number changed": (
+        "return float(text.split('-')[1:2] == [item['answer'].split('-')[1]])",
+        [f"20{n + 10}-{n:02}-{n + 10}" for n in range(1, 13)],
+    ),
+}
+"""What must be found, the grader's line, and the answers of the rows."""
+
+
+@pytest.mark.parametrize("said", PARTIAL)
+def test_a_part_that_is_not_compared_is_found(tmp_path: Path, said: str) -> None:
+    line, answers = PARTIAL[said]
+    (tmp_path / "grader.py").write_text(f"def grade(sample, item):\n    text = sample['output_text']\n    {line}\n")
+    rows = [{"messages": [{"role": "user", "content": f"Case {n}?"}], "answer": a} for n, a in enumerate(answers)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    grader = {"type": "python_file", "path": str(tmp_path / "grader.py") + ":grade"}
+    report = rft.check_grader(grader, tmp_path / "rows.jsonl", in_process=True)
+    assert said in " ".join(f.message for f in report.errors)
 
 
 def test_each_bad_grader_is_caught_for_what_it_is(reports: dict[tuple[str, str], CheckReport]) -> None:
@@ -249,7 +304,7 @@ def test_a_target_says_how_a_right_answer_is_written(tmp_path: Path) -> None:
     report = rft.check_grader(marked, CAPITALS, target="Capital: {{item.answer}}", in_process=True, rows=6)
     assert report.sound
     assert report.reads["path"] == "answer"
-    with pytest.raises(ConfigError, match="has no value in any row; the keys of the first are messages, .*answer"):
+    with pytest.raises(ConfigError, match=r"has no value in any row; the keys of the first are messages, .*answer"):
         rft.check_grader(EQ, CAPITALS, target="{{item.anwser}}", in_process=True)
     with pytest.raises(ConfigError, match="must hold variables of the row"):
         rft.check_grader(EQ, CAPITALS, target="{{sample.output_text}}", in_process=True)

@@ -25,6 +25,8 @@ EQUAL = 0.05
 WRONG = ("other", "prose")
 TOO_CLOSE = 0.8
 """Of what the right answer gets over the worst: a wrong one that gets more is as good as right."""
+LEAST_ROWS = 3
+"""In fewer a finding about a part of the right answer may be chance."""
 PLAIN_JUNK = frozenset({"prose", "repeated", "long", "long_repeated", "empty", "whitespace"})
 
 
@@ -84,6 +86,14 @@ class Case:
             return None
         return (tried.reward - wrong) / (right - wrong)
 
+    def share(self, tried: Tried) -> float | None:
+        """A reward between the row's lowest and its right answer's, as a share: 0 for the worst answer."""
+        right = self.right(tried.row)
+        low = min((t.reward for t in self.groups[tried.row] if t.reward is not None), default=None)
+        if right is None or low is None or tried.reward is None or right - low < EQUAL * self.span:
+            return None
+        return (tried.reward - low) / (right - low)
+
     def junk_worth(self, tried: Tried) -> float | None:
         """The same above the best of other rows' answers and of neutral words, if these leave room: a measure of
         likeness gives any text something."""
@@ -120,12 +130,3 @@ class Case:
             )
             for t in chosen
         )
-
-
-def share_of(case: Case, tried: Tried) -> float | None:
-    """A reward between the row's lowest and its right answer's: 0 to 1."""
-    right = case.right(tried.row)
-    low = min((t.reward for t in case.groups[tried.row] if t.reward is not None), default=None)
-    if right is None or low is None or tried.reward is None or right - low < EQUAL * case.span:
-        return None
-    return (tried.reward - low) / (right - low)

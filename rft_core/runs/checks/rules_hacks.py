@@ -9,7 +9,7 @@ from itertools import pairwise
 from statistics import mean
 
 from rft_core.runs.checks.bench import Tried
-from rft_core.runs.checks.case import EQUAL, TOO_CLOSE, Case, share_of
+from rft_core.runs.checks.case import EQUAL, TOO_CLOSE, Case
 from rft_core.runs.checks.plan import same
 from rft_core.runs.checks.references import as_text
 from rft_core.runs.checks.report import Finding, Severity
@@ -48,6 +48,7 @@ def hacks(case: Case) -> Iterator[Finding]:
         return
     if case.found.way is not None:
         yield from _junk(case)
+        yield from _junk_close(case)
         yield from _junk_ahead(case)
         yield from _substring(case)
         yield from _listing(case)
@@ -82,30 +83,33 @@ def _junk(case: Case) -> Iterator[Finding]:
             )
 
 
+def _junk_close(case: Case) -> Iterator[Finding]:
+    """Prose scores nearly as the right answer does, above the worst."""
+    shares = [share for tried in case.of_kind("prose") if (share := case.share(tried)) is not None]
+    if shares and mean(shares) >= TOO_CLOSE:
+        yield Finding(
+            kind="hackable",
+            severity="error",
+            message=f"unrelated prose gets {mean(shares):.0%} of what the right answer gets over the worst",
+            evidence=case.evidence(list(case.of_kind("prose"))),
+        )
+
+
 def _junk_ahead(case: Case) -> Iterator[Finding]:
     """Prose scores something, and clearly more than an answer in the right form that is wrong: not to try pays."""
-    rows = []
+    ahead, texts = [], 0
     for tried in case.of_kind("prose"):
         others = [t.reward for t in case.groups[tried.row] if t.answer.kind == "other" and t.reward is not None]
         if others and tried.reward is not None:
+            texts += 1
             paid = tried.reward >= case.low + PAID * (case.high - case.low)
-            rows.append((tried, paid and tried.reward - max(others) >= AHEAD * case.span))
-    near = [share_of(case, tried) for tried in case.of_kind("prose")]
-    close = [share for share in near if share is not None]
-    if close and mean(close) >= TOO_CLOSE:
+            if paid and tried.reward - max(others) >= AHEAD * case.span:
+                ahead.append(tried)
+    if len(ahead) > 0.5 * texts:
         yield Finding(
             kind="hackable",
             severity="error",
-            message=f"unrelated prose gets {mean(close):.0%} of what the right answer gets over the worst",
-            evidence=case.evidence(list(case.of_kind("prose"))),
-        )
-        return
-    ahead = [tried for tried, is_ahead in rows if is_ahead]
-    if len(ahead) > 0.5 * len(rows):
-        yield Finding(
-            kind="hackable",
-            severity="error",
-            message=f"unrelated prose scores better than wrong answers in the right form ({len(ahead)} of {len(rows)} texts): "
+            message=f"unrelated prose scores better than wrong answers in the right form ({len(ahead)} of {texts} texts): "
             "it pays not to try",
             evidence=case.evidence(ahead),
         )

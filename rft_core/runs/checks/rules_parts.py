@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 
 from rft_core.runs.checks.bench import Tried
-from rft_core.runs.checks.case import EQUAL, Case
+from rft_core.runs.checks.case import EQUAL, LEAST_ROWS, Case
 from rft_core.runs.checks.references import as_text
 from rft_core.runs.checks.report import Finding
 
 HALF = 0.5
-LEAST_ROWS = 3
 FOOLED = 0.2
 """Of the span: by so much a wrong answer must be ahead of the right one."""
 
@@ -29,13 +28,18 @@ def parts(case: Case) -> Iterator[Finding]:
     yield from _other_form(case)
 
 
+def _many(some: Sized, of: int) -> bool:
+    """Whether `some` are enough of the `of` there are to say something of the grader."""
+    return len(some) >= max(LEAST_ROWS, HALF * of)
+
+
 def _first_part(case: Case) -> Iterator[Finding]:
     """The first entry of a list scores as the whole list does, and the second does not: the rest is not compared.
     Where any entry is right, as in a list of names for one thing, the second scores as well."""
     second = {t.row: worth for t, worth in case.worths("second_part")}
     first = [(t, worth) for t, worth in case.worths("first_part") if t.row in second]
     enough = [t for t, worth in first if worth >= 1 - EQUAL and second[t.row] < HALF]
-    if len(enough) >= LEAST_ROWS and len(enough) >= HALF * len(first):
+    if _many(enough, len(first)):
         yield Finding(
             kind="wrong_accepted",
             severity="error",
@@ -50,7 +54,7 @@ def _precision_alone(case: Case) -> Iterator[Finding]:
     beside = {t.row: worth for t, worth in case.worths("part_and_wrong")}
     first = [(t, worth) for t, worth in case.worths("first_part") if t.row in alone and t.row in beside]
     enough = [t for t, w in first if min(w, alone[t.row]) >= 1 - EQUAL and beside[t.row] < 1 - 2 * EQUAL]
-    if len(enough) >= LEAST_ROWS and len(enough) >= HALF * len(first):
+    if _many(enough, len(first)):
         yield Finding(
             kind="wrong_accepted",
             severity="error",
@@ -82,12 +86,10 @@ def _half(case: Case) -> Iterator[Finding]:
         }
         spoilt = both | (single if kind == "half" else set())
         for which in ("first", "last"):
-            enough = len(rows[which]) >= LEAST_ROWS and len(rows[which]) >= HALF * count
-            if enough:
-                sure = len(spoilt) >= LEAST_ROWS and len(spoilt) >= HALF * count
+            if _many(rows[which], count):
                 yield Finding(
                     kind="wrong_accepted",
-                    severity="error" if sure else "warning",
+                    severity="error" if _many(spoilt, count) else "warning",
                     message=f"in {len(rows[which])} of {count} rows the {what.format(which)} scores as well as the whole",
                     evidence=case.evidence(found[which]),
                 )
@@ -101,7 +103,7 @@ def _one_word(case: Case) -> Iterator[Finding]:
     for (row, _), worth in once.items():
         by_row[row].append(worth)
     alone = [row for row, worths in by_row.items() if len(worths) > 1 and min(worths) >= 1 - EQUAL]
-    if len(alone) >= LEAST_ROWS and len(alone) >= HALF * len(by_row):
+    if _many(alone, len(by_row)):
         yield Finding(
             kind="wrong_accepted",
             severity="error",
@@ -112,7 +114,7 @@ def _one_word(case: Case) -> Iterator[Finding]:
     often = [(t, worth) for t, worth in case.worths("one_word_often") if (t.row, t.answer.note) in once]
     full = [t for t, worth in often if worth >= 1 - EQUAL and once[t.row, t.answer.note] < 1 - 2 * EQUAL]
     rows = {t.row for t in full}
-    if len(rows) >= LEAST_ROWS and len(rows) >= HALF * len({t.row for t, _ in often}):
+    if _many(rows, len({t.row for t, _ in often})):
         yield Finding(
             kind="repetition",
             severity="error",
@@ -126,7 +128,7 @@ def _turned_round(case: Case) -> Iterator[Finding]:
     rotated = {t.row: worth for t, worth in case.worths("rotated")}
     found = [(t, worth) for t, worth in case.worths("reversed") if t.row in rotated]
     full = [t for t, worth in found if worth >= 1 - EQUAL and rotated[t.row] < 1 - 2 * EQUAL]
-    if len(full) >= LEAST_ROWS and len(full) >= HALF * len(found):
+    if _many(full, len(found)):
         yield Finding(
             kind="wrong_accepted",
             severity="warning",  # a path may be walked from either end
@@ -141,7 +143,7 @@ def _fields(case: Case) -> Iterator[Finding]:
     for kind, what in (("no_fields", "an object without fields"), ("one_field", "one field of the right object")):
         found = case.worths(kind)
         full = [t for t, worth in found if worth >= 1 - EQUAL]
-        if len(full) >= LEAST_ROWS and len(full) >= HALF * len(found):
+        if _many(full, len(found)):
             yield Finding(
                 kind="wrong_accepted",
                 severity="error" if kind == "no_fields" else "warning",  # one may be all that is meant to count
@@ -156,7 +158,7 @@ def _fields(case: Case) -> Iterator[Finding]:
             by_swap[tried.answer.note].append((tried, tried.reward - right))
     for note, swapped in by_swap.items():
         ahead = [t for t, gain in swapped if gain > EQUAL * case.span]
-        if len(ahead) >= LEAST_ROWS and len(ahead) > HALF * len(swapped):
+        if _many(ahead, len(swapped)):
             yield Finding(
                 kind="reference_not_best",
                 severity="error",

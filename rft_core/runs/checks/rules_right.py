@@ -7,7 +7,7 @@ from statistics import mean
 
 from rft_core.runs.checks import references
 from rft_core.runs.checks.adversarial import JUNK
-from rft_core.runs.checks.case import EQUAL, TOO_CLOSE, Case, share_of
+from rft_core.runs.checks.case import EQUAL, LEAST_ROWS, TOO_CLOSE, Case
 from rft_core.runs.checks.report import Finding
 
 MANY_WRONG = 0.25
@@ -15,7 +15,6 @@ SOME_WRONG = 0.1
 FAR_NUMBERS = ("number_off", "number_near")
 KNOWN_WRONG = frozenset({"scrambled", *FAR_NUMBERS, "digit_changed"})
 """Wrong whatever is graded, so that one row says it."""
-LEAST_ROWS = 3
 MOVED = 0.02
 CLOSE = 0.7
 
@@ -173,7 +172,7 @@ def _wrong_accepted(case: Case) -> Iterator[Finding]:
             message=f"{share:.0%} of the answers of other rows score as well as the row's own",
             evidence=case.evidence(full),
         )
-    contrast = [c for t in others if (c := share_of(case, t)) is not None]
+    contrast = [c for t in others if (c := case.share(t)) is not None]
     if contrast and mean(contrast) >= CLOSE and share < MANY_WRONG:
         yield Finding(
             kind="wrong_accepted",

@@ -9,7 +9,7 @@ def _code(text):
 def grade(sample: dict, item: dict) -> float:
     scope = {}
     try:
-        exec(_code(sample["output_text"]), scope)
+        exec(_code(sample["output_text"]), scope)  # as people do who do not know the sandbox; only in a worker process
     except BaseException:
         return 0.0
     failed = 0
