@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Literal
 
 import pluggy
-import structlog
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from pydantic import BaseModel, ValidationError
@@ -37,11 +37,10 @@ from rft_core.specs import (
     Spec,
 )
 
-log = structlog.get_logger(__name__)
-
 Kind = Literal["data_source", "model_source", "sampler", "grader", "optimizer", "optimizer_part", "observer", "command"]
 DISABLED_VARIABLE = "RFT_DISABLED_PLUGINS"
 Status = Literal["ok", "disabled", "incompatible", "conflict", "error"]
+_building = threading.RLock()
 
 HOOK_OF_KIND: dict[Kind, str] = {
     "data_source": "rft_data_sources",
@@ -249,7 +248,11 @@ class Registry:
         return found.spec.needs_tokens(config) or any(map(self.needs_tokens, found.spec.nested(config).values()))
 
     def build(self, kind: Kind, raw: Mapping[str, Any], context: BuildContext, *, where: str | None = None) -> Any:
-        """Build a component in this process. RftErrors pass; anything else becomes a ComponentError."""
+        """Build a component in this process. RftErrors pass; anything else becomes a ComponentError.
+
+        One is built at a time: a sampler in the engine's process is built while the optimizer is, and a library
+        that both import, such as transformers, may be half imported for the second thread; others set what holds
+        for the whole process, such as torch's default dtype, while they load."""
         found, config = self.configure(kind, raw, where=where or kind)
         if context.build_grader is None:
             context = replace(context, build_grader=lambda nested: self.build("grader", nested, context))
@@ -257,7 +260,8 @@ class Registry:
             inner = f"{where or kind}.source"
             context = replace(context, build_source=lambda raw: self.build("data_source", raw, context, where=inner))
         try:
-            return found.spec.build(config, context)  # type: ignore[union-attr]
+            with _building:
+                return found.spec.build(config, context)  # type: ignore[union-attr]
         except RftError:
             raise
         except Exception as error:
@@ -273,7 +277,9 @@ class Registry:
             try:
                 function(event=event)
             except Exception as error:  # noqa: BLE001 the boundary: observers never stop a run
-                log.warning(
+                import structlog  # here: it brings rich with it, a sixth of what a worker would import
+
+                structlog.get_logger(__name__).warning(
                     "plugin_hook_failed", plugin=str(owner), hook=hook, error=f"{type(error).__name__}: {error}"
                 )
                 self._observers.remove(entry)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
-
-import numpy as np
 
 from rft_core.boundary import clean_text
 from rft_core.canonical import canonical_json
@@ -106,22 +105,26 @@ def _check_tokens(segments: Sequence[Segment], vocab_size: int) -> None:
 
 def _check_logprobs(segments: Sequence[Segment]) -> bool:
     """Whether all log-probabilities are float32 numbers already. BadReplyError if one is impossible."""
+    import numpy as np  # here, for the grader workers: they need none of it, and it would be a fifth of their start
+
     flat = list(chain.from_iterable(s.logprobs for s in segments if s.logprobs is not None))
     try:
         values = np.array(flat, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise BadReplyError(f"log-probabilities must be numbers: {error}") from None
-    if not np.isfinite(values).all() or (values > MAX_LOGPROB).any():
-        worst = next(v for v in values.tolist() if not math.isfinite(v) or v > MAX_LOGPROB)
-        raise BadReplyError(f"a log-probability must be finite and at most 0, the reply has {worst}")
-    return bool((values.astype(np.float32) == values).all()) and set(map(type, flat)) <= {float}
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float32)
+    if not np.isfinite(rounded).all() or (rounded > MAX_LOGPROB).any():
+        bad = ~np.isfinite(rounded) | (rounded > MAX_LOGPROB)
+        raise BadReplyError(f"a log-probability must be finite and at most 0, the reply has {values[bad][0]}")
+    return bool((rounded == values).all()) and set(map(type, flat)) <= {float}
 
 
 def _rounded(reply: SampledUnit) -> SampledUnit:
     def segment(old: Segment) -> Segment:
         if old.logprobs is None:
             return old
-        return replace(old, logprobs=tuple(np.array(old.logprobs, dtype=np.float32).tolist()))
+        return replace(old, logprobs=tuple(array("f", old.logprobs)))
 
     groups = tuple(
         tuple(replace(rollout, segments=tuple(map(segment, rollout.segments))) for rollout in rollouts)

@@ -17,7 +17,12 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "failing.py").write_text(
         "def grade(sample, item):\n    if item['answer'] == '3': raise ValueError('three')\n    return 0.5\n"
     )
-    outcome = engine("run", fast_run(folder, grader={"type": "python_file", "path": "grader.py:grade"}), "--name", "a")
+    outcome = engine(
+        "run",
+        fast_run(folder, in_process=True, grader={"type": "python_file", "path": "grader.py:grade"}),
+        "--name",
+        "a",
+    )
     assert outcome.code == 0, outcome.errors
     for name in ("grader", "inverted", "failing"):
         (folder / f"{name}.json").write_text(json.dumps({"type": "python_file", "path": f"{name}.py:grade"}))

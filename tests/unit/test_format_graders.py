@@ -108,7 +108,7 @@ def test_a_pattern_without_clock_is_quick(pattern: str) -> None:
     texts = [letter * QUICK_CHARS for letter in "axb"] + ["ab" * (QUICK_CHARS // 2)]
     start_s = time.monotonic()
     grades({"type": "regex", "pattern": pattern, "flags": ["ignorecase"]}, *texts)
-    assert time.monotonic() - start_s < 2
+    assert time.monotonic() - start_s < 5
 
 
 PERSON = {

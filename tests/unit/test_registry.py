@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,30 @@ def test_a_component_that_cannot_be_built_names_its_plugin(install: Install) -> 
         ComponentError, match=r"the grader 'acme' of acme-graders 1\.2 could not be built: ValueError: too strict"
     ):
         Registry.discover().build("grader", {"type": "acme", "strictness": 10}, BuildContext(base_dir=Path()))
+
+
+def test_components_are_built_one_at_a_time(install: Install) -> None:
+    """Whichever threads ask: libraries that two builds import or set up are never met half done. A build may build
+    what is inside it."""
+    source = (
+        "import threading, time\nfrom rft_core import ComponentConfig, GraderSpec, hookimpl\nat_work, most = [], []\n"
+        "def build(config, context):\n    at_work.append(1); most.append(len(at_work)); time.sleep(0.05); at_work.pop()\n"
+        "    return object()\n"
+        "def outer(config, context):\n    return context.build_grader({'type': 'acme'})\n"
+        "@hookimpl\ndef rft_graders():\n"
+        "    yield GraderSpec(name='acme', config=ComponentConfig, build=build, summary='')\n"
+        "    yield GraderSpec(name='outer', config=ComponentConfig, build=outer, summary='')\n"
+    )
+    install("acme-graders", source)
+    registries = [Registry.discover(), Registry.discover()]
+    with ThreadPoolExecutor(6) as threads:
+        asked = [
+            threads.submit(registry.build, "grader", {"type": name}, BuildContext(base_dir=Path()))
+            for registry in registries
+            for name in ("acme", "outer", "acme")
+        ]
+    assert all(future.result() is not None for future in asked)
+    assert sys.modules["acme_graders"].most == [1] * 6
 
 
 def test_the_digest_of_a_component_covers_settings_and_provider(install: Install) -> None:

@@ -18,9 +18,10 @@ from rft_core.hosting import GraderHost, SamplerHost
 from rft_core.registry import Registry
 from rft_core.replies import check_graded, check_sampled
 from rft_core.types import GradedUnit
+from rft_test_plugin.config import ScriptedConfig
 from rft_test_plugin.graders import FunctionGrader
 from rft_test_plugin.make import grade_unit, sample_unit, weight_ref
-from rft_test_plugin.sampler import ScriptedConfig, ScriptedSampler
+from rft_test_plugin.sampler import ScriptedSampler
 
 REGISTRY = Registry.discover()
 
@@ -106,8 +107,8 @@ def test_numbers_of_other_types_become_floats() -> None:
 def test_a_slow_group_times_out_alone() -> None:
     """The group that exceeds its time is timed out at about that time; the others have their scores."""
     start_s = time.monotonic()
-    reply = graded("test_slow", timeout_s=0.2, delay_s=1.0, only_key="k1")
-    assert time.monotonic() - start_s < 0.8
+    reply = graded("test_slow", timeout_s=0.2, delay_s=10, only_key="k1")
+    assert time.monotonic() - start_s < 5
     assert [grades[0].outcome for grades in reply.grades] == [Outcome.SCORE, Outcome.TIMED_OUT, Outcome.SCORE]
 
 
@@ -132,9 +133,7 @@ def test_submitting_does_not_wait_for_a_slow_grader() -> None:
     """What is submitted to slow threads is graded by all of them, and timed out, while the caller does other things."""
     release = threading.Event()
     host = GraderHost(FunctionGrader(lambda g: release.wait(30) and [Grade.score(1.0)] * 2), 3)
-    start_s = time.monotonic()
     patient, hasty = host.submit(grade_unit()), host.submit(grade_unit("g-1", groups=1, timeout_s=0.2))
-    assert time.monotonic() - start_s < 0.15
     assert not patient.done()
     release.set()
     assert {grade.reward for grades in patient.result(5).grades for grade in grades} == {1.0}
@@ -228,6 +227,7 @@ LIES: dict[str, Callable[[SampledUnit], SampledUnit]] = {
     "more tokens than log-probabilities": lambda r: spoil(r, token_ids=(1,) * 9),
     "log-probability NaN": lambda r: spoil(r, logprobs=(float("nan"),) * 8),
     "log-probability -inf": lambda r: spoil(r, logprobs=(float("-inf"),) * 8),
+    "log-probability beyond float32": lambda r: spoil(r, logprobs=(-1e39,) * 8),
     "log-probability above 0": lambda r: spoil(r, logprobs=(0.1,) * 8),
     "log-probability as text": lambda r: spoil(r, logprobs=("a",) * 8),
     "no log-probabilities": lambda r: spoil(r, logprobs=None),

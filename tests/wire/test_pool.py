@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -161,17 +162,17 @@ def test_a_grader_needs_the_tokens_that_one_inside_it_needs() -> None:
 
 
 def test_all_samplers_share_the_work(opened: Open, tmp_path: Path, events: Events) -> None:
-    """Two samplers compute six slow units in about half the time, and their busy intervals overlap."""
+    """Two samplers compute six slow units side by side: for most of the time that one computes, so does the other."""
     ref = weight_ref(tmp_path / "0")
     pool = opened({"type": "scripted", "delay_s": 0.2}, {"count": 2})
     assert pool.info.bitwise
     pool.load_policy(ref)
     start_s = time.monotonic()
     replies: list[SampledUnit] = [f.result() for f in [pool.submit(sample_unit(ref, f"s-{n}")) for n in range(6)]]
-    assert time.monotonic() - start_s < 1.1
     busy = sorted((reply.busy[0] for reply in replies), key=lambda b: b.start_s)
     assert all(start_s < b.start_s < b.end_s < time.monotonic() for b in busy)
-    assert busy[1].start_s < busy[0].end_s
+    both_s = sum(max(0.0, earlier.end_s - later.start_s) for earlier, later in pairwise(busy))
+    assert both_s > 0.3, "of the 0.6 s that each of them computes"
     assert len({event["pid"] for event in events.of("worker_started")}) == 2
 
 
@@ -639,7 +640,7 @@ def test_graders_are_kept_at_work(worker: dict[str, Any], groups: int, opened: O
     start_s = time.monotonic()
     wait([pool.submit(grade_unit(f"g-{n}", groups=groups)) for n in range(72 // groups)])
     least_s = 0.4 * 72 / (12 * worker.get("count", 1))
-    assert least_s <= time.monotonic() - start_s < 1.5 * least_s + 0.4
+    assert least_s <= time.monotonic() - start_s < 2 * least_s + 0.8
 
 
 def test_units_of_all_sizes_are_graded(opened: Open) -> None:
@@ -779,20 +780,22 @@ def expected(opened: Open, component: dict[str, Any], units: list[SampleUnit]) -
 def test_a_straggler_is_hedged(opened: Open, hand: Hand, tmp_path: Path, events: Events) -> None:
     """A worker a hundred times slower than the other holds nothing up: not its unit, not the next policy, and the
     results are the same. Its late answer is the same too, so nobody hears of it."""
-    pool = opened({"type": "scripted"}, {"address": [hand(code=misbehaving(seconds=4)), hand()]})
+    pool = opened({"type": "scripted"}, {"address": [hand(code=misbehaving(seconds=6)), hand()]})
     start_s = time.monotonic()
+    rounds = []
     for number in range(2):
         ref = weight_ref(tmp_path / str(number), number)
         pool.load_policy(ref)
         units = [sample_unit(ref, f"s-{number}-{n}") for n in range(8)]
-        replies = [f.result(timeout=20).groups for f in [pool.submit(unit) for unit in units]]
+        rounds.append((units, [f.result(timeout=20).groups for f in [pool.submit(unit) for unit in units]]))
+    assert time.monotonic() - start_s < 6
+    for units, replies in rounds:
         assert replies == expected(opened, {"type": "scripted"}, units)
-    assert time.monotonic() - start_s < 4
     (hedged,) = events.of("unit_hedged")
     assert hedged["request_id"].startswith("s-0-")
     assert hedged["worker"].startswith("sampler-2")
     # The slow one comes to itself, gets the new policy for its next unit, and is hedged again.
-    time.sleep(4.5)
+    time.sleep(6.5)
     futures = [pool.submit(sample_unit(ref, f"s-2-{n}")) for n in range(4)]
     assert {future.result(timeout=20).policy for future in futures} == {1}
     assert events.of("late_answer_differs") == events.of("unit_retried") == []

@@ -4,10 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rft_core import GraderSpec, ModelSourceSpec, OptimizerSpec, SamplerSpec, hookimpl
+from rft_core import (
+    BuildContext,
+    GraderSpec,
+    ModelSource,
+    ModelSourceSpec,
+    Optimizer,
+    OptimizerSpec,
+    Sampler,
+    SamplerSpec,
+    hookimpl,
+)
+from rft_test_plugin.config import MomentumConfig, NumbersConfig, ScriptedConfig
 from rft_test_plugin.graders import GRADERS
-from rft_test_plugin.momentum import Momentum, MomentumConfig, Numbers, NumbersConfig
-from rft_test_plugin.sampler import ScriptedConfig, ScriptedSampler
+
+
+def _scripted(config: ScriptedConfig, context: BuildContext) -> Sampler:
+    from rft_test_plugin.sampler import ScriptedSampler
+
+    return ScriptedSampler(config, context)
+
+
+def _numbers(config: NumbersConfig, context: BuildContext) -> ModelSource:
+    from rft_test_plugin.momentum import Numbers
+
+    return Numbers(config, context)
+
+
+def _momentum(config: MomentumConfig, context: BuildContext) -> Optimizer:
+    from rft_test_plugin.momentum import Momentum
+
+    return Momentum(config, context)
 
 
 @hookimpl
@@ -16,7 +43,7 @@ def rft_samplers() -> Iterable[SamplerSpec]:
         SamplerSpec(
             name="scripted",
             config=ScriptedConfig,
-            build=ScriptedSampler,
+            build=_scripted,
             summary="Draws tokens by hashing the seed and the policy: no model, the same bits everywhere.",
         )
     ]
@@ -40,13 +67,15 @@ def rft_graders() -> Iterable[GraderSpec]:
 
 @hookimpl
 def rft_model_sources() -> Iterable[ModelSourceSpec]:
-    return [ModelSourceSpec(name="test_numbers", config=NumbersConfig, build=Numbers, summary="A model of 64 numbers.")]
+    return [
+        ModelSourceSpec(name="test_numbers", config=NumbersConfig, build=_numbers, summary="A model of 64 numbers.")
+    ]
 
 
 @hookimpl
 def rft_optimizers() -> Iterable[OptimizerSpec]:
     return [
         OptimizerSpec(
-            name="test_momentum", config=MomentumConfig, build=Momentum, summary="Moves 64 numbers along the rewards."
+            name="test_momentum", config=MomentumConfig, build=_momentum, summary="Moves 64 numbers along the rewards."
         )
     ]

@@ -34,9 +34,12 @@ TIMES = frozenset(
 """Keys of a metrics line that differ between equal runs, and are missing from one made again after a crash."""
 
 
-def fast_run(folder: Path, **changes: Any) -> Path:
+def fast_run(folder: Path, *, in_process: bool = False, **changes: Any) -> Path:
     """A run file whose components compute next to nothing, with every part of a real run: two sampler
-    workers, a grader worker, validation, test rows, checkpoints. Returns its path."""
+    workers, a grader worker, validation, test rows, checkpoints. Returns its path.
+
+    `in_process` keeps sampler and grader in the engine's process, for tests of what the engine alone does: the
+    run ends with the same bits and costs a third, most of which is the start of its processes."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, count in (("train", 20), ("validation", 6), ("test", 4)):
         rows = [{"messages": [{"role": "user", "content": f"{name} {i}"}], "answer": str(i)} for i in range(count)]
@@ -54,16 +57,12 @@ def fast_run(folder: Path, **changes: Any) -> Path:
         "training": {"steps": 12, "batch_size": 4, "group_size": 4, "unit_size": 1},
         "validation": {"eval_interval": 4, "unit_size": 3},
     }
-    values.update(changes)
-    values["grading"] = {"check": False, **changes.get("grading", {})}  # their graders know no right answer
-    path = folder / "run.yaml"
-    path.write_text(yaml.safe_dump(values))
-    return path
+    return _write(folder, {**values, **changes}, in_process)
 
 
-def tiny_run(folder: Path, **changes: Any) -> Path:
+def tiny_run(folder: Path, *, in_process: bool = False, **changes: Any) -> Path:
     """A run file with the real parts: one-digit addition by a Llama of some ten thousand weights, the
-    transformers sampler, GRPO. Returns its path."""
+    transformers sampler, GRPO; `in_process` as above. Returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     alphabet = "0123456789+=;#"
     values: dict[str, Any] = {
@@ -97,8 +96,14 @@ def tiny_run(folder: Path, **changes: Any) -> Path:
         "validation": {"eval_interval": 3, "temperature": 0.0},
         "observers": [{"type": "tensorboard"}],
     }
-    values.update(changes)
-    values["grading"] = {"check": False, **changes.get("grading", {})}  # their graders know no right answer
+    return _write(folder, {**values, **changes}, in_process)
+
+
+def _write(folder: Path, values: dict[str, Any], in_process: bool) -> Path:
+    values["grading"] = {"check": False, **values.get("grading", {})}  # their graders know no right answer
+    if in_process:
+        values["sampler"] = {**values["sampler"], "worker": {"in_process": True}}
+        values["grading"]["worker"] = {"in_process": True}
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(values))
     return path

@@ -11,12 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
 from rft_core import (
     BuildContext,
-    ComponentConfig,
     Item,
     ModelRef,
     TrainBatch,
@@ -25,12 +23,9 @@ from rft_core import (
     weights,
 )
 from rft_core.types import Needs
+from rft_test_plugin.config import MomentumConfig, NumbersConfig
 
 SIZE = 64
-
-
-class NumbersConfig(ComponentConfig):
-    """A model that needs no settings."""
 
 
 class Numbers:
@@ -47,17 +42,6 @@ class Numbers:
             save_file({"w": np.linspace(-1, 1, SIZE, dtype=np.float32)}, temporary)
             temporary.rename(folder / weights.FULL_FILE)
         return ModelRef(path=folder)
-
-
-class MomentumConfig(ComponentConfig):
-    work_s: float = Field(0.0, ge=0, description="How long a step takes at least.")
-    build_s: float = Field(0.0, ge=0, description="How long it takes to build.")
-    falling: bool = Field(False, description="Steps grow smaller towards the run's end, as with a schedule.")
-    fault: str = Field(
-        "", description="What goes wrong in step 3: `raise` or `nan`; `clash`: a metric has one of the engine's names."
-    )
-    jitter: bool = Field(False, description="Every step adds rounding noise of its own, as a GPU may.")
-    claims_bitwise: bool = Field(False, description="Say that it repeats itself, whether or not it does.")
 
 
 class Momentum:

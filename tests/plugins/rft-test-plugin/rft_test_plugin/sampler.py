@@ -9,22 +9,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
-from rft_core import BuildContext, ComponentConfig, Rollout, SampledUnit, SampleUnit, Segment, WeightRef
+from rft_core import BuildContext, Rollout, SampledUnit, SampleUnit, Segment, WeightRef
 from rft_core.types import SamplerInfo
-
-
-class ScriptedConfig(ComponentConfig):
-    """Settings of `scripted`."""
-
-    vocab_size: int = Field(256, ge=2, description="Tokens are below this number.")
-    tokens: int = Field(8, ge=1, description="Tokens of a completion, cut to max_tokens.")
-    delay_s: float = Field(0.0, ge=0, description="Time one unit takes.")
-    shuffle_s: float = Field(0.0, ge=0, description="Up to this much more, by the unit and the process.")
-    fault: str = Field("", description="How answers are spoilt: `positive_logprob`, `short`, `raise` or `hang_once`.")
-    jitter: bool = Field(False, description="The same unit gives other rollouts each time, as a GPU may.")
-    calls_file: str = Field("", description="Each computed unit appends its id to this file.")
+from rft_test_plugin.config import ScriptedConfig
 
 
 class ScriptedSampler:
