@@ -1,6 +1,12 @@
 """Options of the test-suite."""
 
+import os
+
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""`make test` runs three processes on two cores: more threads in each would only wait for one another. Set before a
+test imports torch."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,6 +29,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Models and warm starts made by tests never meet the user's cache."""
-    import os
-
     os.environ["RFT_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))

@@ -18,7 +18,7 @@ def test_every_failpoint(tmp_path: Path, unbroken: dict[str, Any]) -> None:
 
     def one(name: str) -> None:
         folder = tmp_path / name
-        run_file = fast_run(folder, in_process=True)
+        run_file = fast_run(folder, processes=())
         run_dir = folder / "runs" / "fast"
         first = ["run", run_file, "--name", "fast"]
         if name.startswith("recover.") and name != "recover.opened":

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from endings import AT_ONCE, run_unbroken, same
 
-from rft_test_plugin.harness import ONE_THREAD, fast_run, kill, launch, tiny_run
+from rft_test_plugin.harness import HOSTED, ONE_THREAD, fast_run, kill, launch, tiny_run
 
 
 @pytest.mark.chaos
 def test_random_kills(tmp_path: Path, unbroken: dict[str, Any], pytestconfig: pytest.Config) -> None:
-    """SIGKILL of engine, sampler or grader at random instants, sometimes again during recovery: after
-    resuming, weights, optimizer state, journal and evaluations are those of the unbroken run."""
+    """SIGKILL of engine, sampler or grader at random instants, sometimes again during recovery, whatever else has a
+    process of its own: after resuming, weights, optimizer state, journal and evaluations are those of the unbroken
+    run."""
     kill_at_random(tmp_path, fast_run, unbroken, pytestconfig.getoption("--kills"), pytestconfig)
 
 
@@ -32,7 +33,7 @@ def test_random_kills_with_a_real_model(tmp_path: Path, pytestconfig: pytest.Con
 
 
 def kill_at_random(
-    folder: Path, write: Callable[[Path], Path], unbroken: dict[str, Any], kills: int, options: pytest.Config
+    folder: Path, write: Callable[..., Path], unbroken: dict[str, Any], kills: int, options: pytest.Config
 ) -> None:
     seed = options.getoption("--chaos-seed") or random.SystemRandom().randrange(10**6)
     print(f"replay with --chaos-seed {seed}")
@@ -40,12 +41,15 @@ def kill_at_random(
     def one(number: int) -> list[str]:
         """What was killed, in order."""
         draw = random.Random(f"{seed}:{number}")
-        first = ["run", write(folder / str(number)), "--name", "killed"]
+        target = draw.choice(["engine", *HOSTED])
+        processes = [kind for kind in HOSTED if kind == target or draw.random() < 0.5]
+        first = ["run", write(folder / str(number), processes=processes), "--name", "killed"]
         process = launch(*first, env=ONE_THREAD)
-        run_dir, target = folder / str(number) / "runs" / "killed", draw.choice(["engine", "sampler", "grader"])
+        run_dir = folder / str(number) / "runs" / "killed"
+        seconds = unbroken["seconds"] * (0.4 + 0.3 * len(processes))  # most of it is the start of processes
         killed = []
         for _ in range(draw.choice([1, 1, 1, 2, 5])):
-            time.sleep(draw.uniform(0.0, 0.9 * unbroken["seconds"]))
+            time.sleep(draw.uniform(0.0, 0.9 * seconds))
             while process.poll() is None and not kill(process, target):
                 time.sleep(0.05)  # its workers are not there yet
             if process.returncode not in (None, -signal.SIGKILL):

@@ -56,7 +56,7 @@ def test_a_flaky_grader_changes_nothing_that_is_learned(tmp_path: Path, rates: d
     steps = 16
     run_file = tiny_run(
         tmp_path,
-        in_process=True,
+        processes=(),
         grader=put_grader(tmp_path, **rates),
         grading={"timeout_s": 0.5, "max_error_rate": 0.3},
         optimizer={"type": "policy_gradient", "learning_rate": 5e-3},
@@ -77,7 +77,7 @@ def test_a_flaky_grader_changes_nothing_that_is_learned(tmp_path: Path, rates: d
 
 def test_half_of_the_grades_fail_until_the_grader_is_mended(tmp_path: Path) -> None:
     """The run stops with a checkpoint and a sentence; with the mended grader it is resumed to its end."""
-    run_file = fast_run(tmp_path, in_process=True, grader=put_grader(tmp_path, raises=0.5))
+    run_file = fast_run(tmp_path, processes=(), grader=put_grader(tmp_path, raises=0.5))
     outcome = engine("run", run_file, "--name", "fast")
     assert outcome.code == 3, outcome.errors
     assert "of the grades of the last 3 steps failed, more than grading.max_error_rate = 20%" in outcome.errors
@@ -107,7 +107,7 @@ def test_the_limit_is_for_each_grader(tmp_path: Path, rate_of_two: float, code: 
         "calculate_output": "(one + two) / 2",
     }
     training = {"steps": 3, "batch_size": 64, "group_size": 8, "unit_size": 8}
-    outcome = engine("run", fast_run(tmp_path, in_process=True, grader=grader, training=training), "--name", "fast")
+    outcome = engine("run", fast_run(tmp_path, processes=(), grader=grader, training=training), "--name", "fast")
     assert outcome.code == code, outcome.errors
     assert ("of the grades by 'two' of the last 3 steps failed, more than" in outcome.errors) == (code == 3)
     lines = lines_of(tmp_path / "runs" / "fast")

@@ -31,7 +31,7 @@ def test_a_run_goes_on_when_there_is_room(tmp_path: Path) -> None:
     """No room for the model, for the weights, then for a checkpoint: each a sentence; in the end the bits of an unbroken run."""
     cache = {"RFT_CACHE_DIR": str(tmp_path / "cache")}
     training = {"steps": 4, "batch_size": 4, "group_size": 2, "unit_size": 2}
-    run_file = tiny_run(tmp_path / "full", in_process=True, training=training)
+    run_file = tiny_run(tmp_path / "full", processes=(), training=training)
     run_dir = tmp_path / "full" / "runs" / "tiny"
     for size, arguments, says in (
         (40, ("run", run_file, *RUN), f"the model source 'tiny_llama' could not write in {tmp_path / 'cache'}"),
@@ -41,7 +41,7 @@ def test_a_run_goes_on_when_there_is_room(tmp_path: Path) -> None:
         if says.startswith("on publishing"):
             unbroken = engine(
                 "run",
-                tiny_run(tmp_path / "whole", in_process=True, training=training),
+                tiny_run(tmp_path / "whole", processes=(), training=training),
                 *RUN,
                 env={**ONE_THREAD, **cache},
             )
@@ -63,7 +63,7 @@ def test_a_place_that_takes_no_run_is_told(tmp_path: Path, place: str) -> None:
     """There is nothing to resume: the sentence says to choose another place."""
     (tmp_path / "file").touch()
     where = tmp_path / place
-    ended = engine("run", fast_run(tmp_path, in_process=True), "--set", f"runs_dir={where}")
+    ended = engine("run", fast_run(tmp_path, processes=()), "--set", f"runs_dir={where}")
     assert ended.code == 4
     assert f"could not make a run directory in {where}" in ended.errors
     assert "or choose another runs_dir" in ended.errors

@@ -15,7 +15,7 @@ CHECKED = {"check": True}
 def begin(folder: Path, grader: dict[str, Any], *overrides: str) -> tuple[int, str, list[str]]:
     """Exit code, errors, and the verdicts."""
     run_file = fast_run(
-        folder, in_process=True, grader=grader, grading=CHECKED, training={"steps": 1, "batch_size": 2, "group_size": 2}
+        folder, processes=(), grader=grader, grading=CHECKED, training={"steps": 1, "batch_size": 2, "group_size": 2}
     )
     arguments = [part for override in overrides for part in ("--set", override)]
     outcome = engine("run", run_file, *arguments, env={"RFT_CACHE_DIR": str(folder / "cache")})
@@ -74,7 +74,7 @@ def test_few_rows_say_nothing(tmp_path: Path) -> None:
     grader = {"type": "test_text_length"}
     run_file = fast_run(
         tmp_path,
-        in_process=True,
+        processes=(),
         grader=grader,
         grading=CHECKED,
         training={"steps": 1, "batch_size": 2, "group_size": 2},
@@ -94,7 +94,7 @@ def test_a_grader_that_fails_is_told_with_its_own_words(tmp_path: Path) -> None:
 
 
 def test_validate_refuses_what_run_refuses(tmp_path: Path) -> None:
-    run_file = fast_run(tmp_path, in_process=True, grader={"type": "test_text_length"}, grading=CHECKED)
+    run_file = fast_run(tmp_path, processes=(), grader={"type": "test_text_length"}, grading=CHECKED)
     outcome = engine("validate", run_file)
     assert outcome.code == 2
     assert "fails its check" in outcome.errors + outcome.output
@@ -103,7 +103,7 @@ def test_validate_refuses_what_run_refuses(tmp_path: Path) -> None:
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_rows_without_what_the_templates_name(tmp_path: Path, split: str) -> None:
     """Found in all rows before the run directory is made, not when a step draws the row."""
-    run_file = fast_run(tmp_path, in_process=True, grader=EXACT)
+    run_file = fast_run(tmp_path, processes=(), grader=EXACT)
     with (tmp_path / f"{split}.jsonl").open("a") as file:
         file.write(json.dumps({"messages": [{"role": "user", "content": "none"}]}) + "\n")
     outcome = engine("run", run_file)

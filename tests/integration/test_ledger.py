@@ -49,7 +49,7 @@ def test_equal_completions_are_one_question_to_a_deterministic_grader(tmp_path: 
         "        file.write(item['answer'] + ':' + sample['output_text'] + '\\n')\n"
         "    return float(sample['output_text'])\n"
     )
-    run_file = fast_run(tmp_path, in_process=True, sampler=sampler, grader=grader, grading={"ledger": True})
+    run_file = fast_run(tmp_path, processes=(), sampler=sampler, grader=grader, grading={"ledger": True})
     assert engine("run", run_file, "--name", "kept").code == 0
     assert max(Counter(calls(tmp_path)).values()) <= 3  # train, validation and test rows share answers
     asked = len(calls(tmp_path))
@@ -62,7 +62,7 @@ def test_equal_completions_are_one_question_to_a_deterministic_grader(tmp_path: 
 
 def test_a_budget_for_grading_stops_the_run(tmp_path: Path) -> None:
     """Within a step of the limit, with a checkpoint; with more money it goes on."""
-    run_file = fast_run(tmp_path, in_process=True, grader=PAID, budget={"max_cost": 0.08})
+    run_file = fast_run(tmp_path, processes=(), grader=PAID, budget={"max_cost": 0.08})
     run_dir = tmp_path / "runs" / "fast"
     outcome = engine("run", run_file, "--name", "fast")
     assert outcome.code == 130

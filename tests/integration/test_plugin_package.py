@@ -72,13 +72,13 @@ def test_a_broken_plugin_is_named_and_stops_only_who_names_it(
     assert sentence in found["message"]
     wanted = "string_check" if status == "conflict" else "palindrome"
     grader = {"type": wanted, "name": "x", "input": "a", "reference": "a", "operation": "eq"}
-    named = engine("run", fast_run(tmp_path / "a", in_process=True, grader=grader), env=env)
+    named = engine("run", fast_run(tmp_path / "a", processes=(), grader=grader), env=env)
     assert named.code == 2
     assert "rft-palindrome" in named.errors
     assert "Traceback" not in named.errors
     other = engine(
         "run",
-        fast_run(tmp_path / "b", in_process=True, training={"steps": 1, "batch_size": 2, "group_size": 2}),
+        fast_run(tmp_path / "b", processes=(), training={"steps": 1, "batch_size": 2, "group_size": 2}),
         env=env,
     )
     assert other.code == 0, other.errors

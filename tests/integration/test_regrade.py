@@ -19,7 +19,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     outcome = engine(
         "run",
-        fast_run(folder, in_process=True, grader={"type": "python_file", "path": "grader.py:grade"}),
+        fast_run(folder, processes=(), grader={"type": "python_file", "path": "grader.py:grade"}),
         "--name",
         "a",
     )

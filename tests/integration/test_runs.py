@@ -114,7 +114,7 @@ def test_a_polite_stop_does_not_wait_for_a_sampler_that_hangs(tmp_path: Path) ->
 
 def test_budgets_stop_a_run(tmp_path: Path) -> None:
     """A token budget stops within a step, with a checkpoint, and the run goes on when it is raised."""
-    outcome = engine("run", fast_run(tmp_path, in_process=True, budget={"max_tokens": 300}), "--name", "fast")
+    outcome = engine("run", fast_run(tmp_path, processes=(), budget={"max_tokens": 300}), "--name", "fast")
     run_dir = tmp_path / "runs" / "fast"
     assert outcome.code == 130, outcome.errors
     assert summary(run_dir)["steps"] == 2  # 48 tokens of validation, 128 a step: 304 after the second
@@ -127,7 +127,7 @@ def test_budgets_stop_a_run(tmp_path: Path) -> None:
 def test_a_run_directory_has_one_user(tmp_path: Path) -> None:
     """A second process in the same directory is refused with a sentence, and harms nothing."""
     process = launch(
-        "run", fast_run(tmp_path, in_process=True, optimizer={"type": "test_momentum", "work_s": 0.5}), "--name", "fast"
+        "run", fast_run(tmp_path, processes=(), optimizer={"type": "test_momentum", "work_s": 0.5}), "--name", "fast"
     )
     run_dir = tmp_path / "runs" / "fast"
     wait_for_step(run_dir, 2)
@@ -144,20 +144,20 @@ def test_a_run_directory_has_one_user(tmp_path: Path) -> None:
 
 def test_extending_continues_where_the_run_ended(tmp_path: Path) -> None:
     """12 steps extended to 16 give the weights of a run of 16 steps; what would change bits is refused."""
-    assert engine("run", fast_run(tmp_path / "a", in_process=True), "--name", "fast").code == 0
+    assert engine("run", fast_run(tmp_path / "a", processes=()), "--name", "fast").code == 0
     run_dir = tmp_path / "a" / "runs" / "fast"
     refused = engine("resume", run_dir, "--set", "training.batch_size=2")
     assert refused.code == 2
     assert "init_from" in refused.errors
     assert engine("resume", run_dir, "--set", "training.steps=16").code == 0
     training = {"steps": 16, "batch_size": 4, "group_size": 4, "unit_size": 1}
-    assert engine("run", fast_run(tmp_path / "b", in_process=True, training=training), "--name", "fast").code == 0
+    assert engine("run", fast_run(tmp_path / "b", processes=(), training=training), "--name", "fast").code == 0
     assert fingerprint(run_dir) == fingerprint(tmp_path / "b" / "runs" / "fast")
 
 
 def test_changed_data_is_noticed(tmp_path: Path) -> None:
     """A run is not resumed on other rows than it began with."""
-    process = launch("run", fast_run(tmp_path, in_process=True), "--name", "fast")
+    process = launch("run", fast_run(tmp_path, processes=()), "--name", "fast")
     run_dir = tmp_path / "runs" / "fast"
     wait_for_step(run_dir, 3)
     process.kill()
@@ -171,9 +171,9 @@ def test_changed_data_is_noticed(tmp_path: Path) -> None:
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     """When no file may grow any more, the run stops with a sentence; with space again it ends the same."""
-    assert engine("run", fast_run(tmp_path / "a", in_process=True), "--name", "fast").code == 0
+    assert engine("run", fast_run(tmp_path / "a", processes=()), "--name", "fast").code == 0
     process = subprocess.run(
-        [ENGINE, "run", str(fast_run(tmp_path / "b", in_process=True)), "--name", "fast"],
+        [ENGINE, "run", str(fast_run(tmp_path / "b", processes=())), "--name", "fast"],
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9000, resource.RLIM_INFINITY)),
@@ -192,7 +192,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
 
 def test_failing_graders_stop_the_run(tmp_path: Path) -> None:
     """When too many grades fail, the run stops with a checkpoint and a sentence, never trains on zeros."""
-    outcome = engine("run", fast_run(tmp_path, in_process=True, grader={"type": "test_raising"}), "--name", "fast")
+    outcome = engine("run", fast_run(tmp_path, processes=(), grader={"type": "test_raising"}), "--name", "fast")
     assert outcome.code == 3
     assert "max_error_rate" in outcome.errors
     run_dir = tmp_path / "runs" / "fast"
@@ -211,7 +211,7 @@ def test_stages_chain_and_are_cached(tmp_path: Path) -> None:
 
     def run(name: str, *overrides: str) -> list[str]:
         arguments = [part for override in overrides for part in ("--set", override)]
-        outcome = engine("run", fast_run(tmp_path, in_process=True, stages=stages), "--name", name, *arguments, env=env)
+        outcome = engine("run", fast_run(tmp_path, processes=(), stages=stages), "--name", name, *arguments, env=env)
         assert outcome.code == 0, outcome.errors
         return [event["event"] for event in outcome.events]
 
@@ -265,14 +265,14 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
 def test_a_damaged_rollout_file_is_sampled_again(tmp_path: Path, name: str) -> None:
     """A file that a power cut tore is sampled again under the weights it was sampled with, whether its step
     counted already (5), did not yet (6), or was an evaluation (4, where the checkpoint is; 0, before it)."""
-    first = fast_run(tmp_path / "b", in_process=True)
+    first = fast_run(tmp_path / "b", processes=())
     launch("run", first, "--name", "fast", env={"RFT_FAILPOINT": "update.before_journal@6"}).communicate(timeout=60)
     run_dir = tmp_path / "b" / "runs" / "fast"
     path = run_dir / "rollouts" / f"{name}.parquet"
     path.write_bytes(path.read_bytes()[:-50])
     outcome = engine("resume", run_dir)
     assert outcome.code == 0, outcome.errors
-    assert engine("run", fast_run(tmp_path / "a", in_process=True), "--name", "fast").code == 0
+    assert engine("run", fast_run(tmp_path / "a", processes=()), "--name", "fast").code == 0
     assert fingerprint(run_dir) == fingerprint(tmp_path / "a" / "runs" / "fast")
 
 
@@ -288,7 +288,7 @@ def test_a_damaged_rollout_file_is_sampled_again(tmp_path: Path, name: str) -> N
 def test_components_that_do_not_repeat_themselves(tmp_path: Path, changes: dict[str, Any], noted: set[str]) -> None:
     """As on a GPU, or with a judge: killed, with a lost rollouts file, killed again in recovery. Resuming goes
     on from what comes out now, notes it, and each rollout that is stored was trained on once."""
-    run_file = fast_run(tmp_path, in_process=True, **changes)
+    run_file = fast_run(tmp_path, processes=(), **changes)
     run_dir = tmp_path / "runs" / "fast"
     assert engine("run", run_file, "--name", "fast", env={"RFT_FAILPOINT": "update.before_journal@7"}).code == -9
     (run_dir / "rollouts" / "step-000005.parquet").unlink()
@@ -304,7 +304,7 @@ def test_components_that_do_not_repeat_themselves(tmp_path: Path, changes: dict[
 def test_a_component_that_only_claims_to_repeat_itself(tmp_path: Path) -> None:
     """A replay that comes out otherwise, though every component says it cannot, stops the run with a sentence."""
     run_file = fast_run(
-        tmp_path, in_process=True, optimizer={"type": "test_momentum", "jitter": True, "claims_bitwise": True}
+        tmp_path, processes=(), optimizer={"type": "test_momentum", "jitter": True, "claims_bitwise": True}
     )
     run_dir = tmp_path / "runs" / "fast"
     assert engine("run", run_file, "--name", "fast", env={"RFT_FAILPOINT": "update.before_journal@7"}).code == -9

@@ -55,7 +55,7 @@ def test_the_number_of_samplers_changes_nothing(tmp_path: Path, unbroken: Path, 
 def test_warm_start_lora_export_and_fork(tmp_path: Path) -> None:
     """sft, then RFT on an adapter, killed between; the export merges the adapter; a new run forks from it."""
     optimizer = {"type": "policy_gradient", "learning_rate": 5e-3, "lora": {"rank": 4}}
-    lora = tiny_run(tmp_path, in_process=True, optimizer=optimizer, stages=STAGES)
+    lora = tiny_run(tmp_path, processes=(), optimizer=optimizer, stages=STAGES)
     died = engine("run", lora, "--name", "tiny", env={**ONE_THREAD, "RFT_FAILPOINT": "update.before_fsync@16"})
     assert died.code == -9
     run_dir = tmp_path / "runs" / "tiny"
@@ -67,7 +67,7 @@ def test_warm_start_lora_export_and_fork(tmp_path: Path) -> None:
     assert logit_difference(run_dir, tmp_path / "merged") < 1e-4
     fork = tiny_run(
         tmp_path / "fork",
-        in_process=True,
+        processes=(),
         init_from=str(run_dir),
         optimizer=optimizer,
         training={"steps": 1, "batch_size": 4, "group_size": 4},
@@ -97,7 +97,7 @@ def test_a_constant_grader_changes_no_bit(tmp_path: Path) -> None:
     grader = {"type": "test_constant"}
     outcome = engine(
         "run",
-        tiny_run(tmp_path, in_process=True, grader=grader, training={"steps": 3, "batch_size": 4, "group_size": 4}),
+        tiny_run(tmp_path, processes=(), grader=grader, training={"steps": 3, "batch_size": 4, "group_size": 4}),
         "--name",
         "tiny",
         env=ONE_THREAD,
@@ -116,7 +116,7 @@ def test_a_model_folder_that_cannot_be_used(tmp_path: Path) -> None:
     (pickled / "config.json").write_text("{}")
     (pickled / "pytorch_model.bin").write_bytes(b"x")
     for path, sentence in ((tmp_path / "nowhere", "no model folder"), (pickled, "only pickled weights")):
-        outcome = engine("run", tiny_run(tmp_path, in_process=True, model={"path": str(path)}), env=ONE_THREAD)
+        outcome = engine("run", tiny_run(tmp_path, processes=(), model={"path": str(path)}), env=ONE_THREAD)
         assert outcome.code == 2
         assert sentence in outcome.errors
         assert "Traceback" not in outcome.errors

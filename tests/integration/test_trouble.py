@@ -30,7 +30,7 @@ def test_an_optimizer_that_fails(tmp_path: Path, fault: str, sentence: str) -> N
     """What it raises, or a metric that is no number, is a sentence that names it; the run says that it failed."""
     outcome = engine(
         "run",
-        fast_run(tmp_path, in_process=True, optimizer={"type": "test_momentum", "fault": fault}),
+        fast_run(tmp_path, processes=(), optimizer={"type": "test_momentum", "fault": fault}),
         "--name",
         "fast",
     )
@@ -45,7 +45,7 @@ def test_an_optimizer_that_fails(tmp_path: Path, fault: str, sentence: str) -> N
 def test_a_short_run_never_succeeds_on_failed_grades(tmp_path: Path, steps: int) -> None:
     """Fewer steps than the window, or the window's end at the run's end: still stopped, and again on resume."""
     training = {"steps": steps, "batch_size": 4, "group_size": 4, "unit_size": 1}
-    run_file = fast_run(tmp_path, in_process=True, training=training, grader={"type": "test_raising"})
+    run_file = fast_run(tmp_path, processes=(), training=training, grader={"type": "test_raising"})
     outcome = engine("run", run_file, "--name", "fast")
     assert outcome.code == 3, outcome.errors
     run_dir = tmp_path / "runs" / "fast"
@@ -60,22 +60,20 @@ def test_early_stopping_outlives_an_evaluation_that_failed(tmp_path: Path) -> No
     """An evaluation without a single reward has no score; it neither stops the run nor keeps it from resuming."""
     validation = {"eval_interval": 4, "unit_size": 3, "early_stopping": {"patience": 9}}
     grading = {"max_error_rate": 1.0}
-    run_file = fast_run(
-        tmp_path, in_process=True, validation=validation, grader={"type": "test_raising"}, grading=grading
-    )
+    run_file = fast_run(tmp_path, processes=(), validation=validation, grader={"type": "test_raising"}, grading=grading)
     outcome = engine("run", run_file, "--name", "fast")
     assert outcome.code == 0, outcome.errors
     values = summary(tmp_path / "runs" / "fast")
     assert values["best_step"] is None
     assert values["outcomes"] == {"grader_error": 12 * 16}
-    wrong = fast_run(tmp_path, in_process=True, validation={"sampling": False, "early_stopping": {"patience": 1}})
+    wrong = fast_run(tmp_path, processes=(), validation={"sampling": False, "early_stopping": {"patience": 1}})
     assert "measures no validation reward" in engine("run", wrong).errors
 
 
 def test_the_best_step_is_kept_and_is_the_best(tmp_path: Path) -> None:
     """Validated between two regular checkpoints, the best step gets one of its own, and becomes the result."""
     run_file = fast_run(
-        tmp_path, in_process=True, checkpoints={"interval": 5}, result="best", validation={"eval_interval": 4}
+        tmp_path, processes=(), checkpoints={"interval": 5}, result="best", validation={"eval_interval": 4}
     )
     outcome = engine("run", run_file, "--name", "fast")
     assert outcome.code == 0, outcome.errors
@@ -85,12 +83,12 @@ def test_the_best_step_is_kept_and_is_the_best(tmp_path: Path) -> None:
     values = summary(run_dir)
     assert values["best_step"] == values["result_step"] == best
     assert best in steps_kept(run_dir)
-    assert engine("run", fast_run(tmp_path, in_process=True, result="best", checkpoints={"keep_best": 0})).code == 2
+    assert engine("run", fast_run(tmp_path, processes=(), result="best", checkpoints={"keep_best": 0})).code == 2
 
 
 def test_damaged_weights_never_become_the_result(tmp_path: Path) -> None:
     """A flipped bit in the checkpoint that is to be the result, or in the first version: an error, not a number."""
-    run_file = fast_run(tmp_path, in_process=True)
+    run_file = fast_run(tmp_path, processes=())
     run_dir = tmp_path / "runs" / "fast"
     assert engine("run", run_file, "--name", "fast", env={"RFT_FAILPOINT": "finish.before_test"}).code == -9
     initial = run_dir / "weights" / "v000000" / "model.safetensors"
@@ -104,7 +102,7 @@ def test_damaged_weights_never_become_the_result(tmp_path: Path) -> None:
     outcome = engine("resume", run_dir)
     assert outcome.code == 0, outcome.errors  # trained again from the checkpoint before it
     assert "checkpoint_passed_over" in (run_dir / "events.jsonl").read_text()
-    assert engine("run", fast_run(tmp_path / "whole", in_process=True), "--name", "fast").code == 0
+    assert engine("run", fast_run(tmp_path / "whole", processes=()), "--name", "fast").code == 0
     assert fingerprint(run_dir) == fingerprint(tmp_path / "whole" / "runs" / "fast")
 
 
@@ -112,7 +110,7 @@ def test_another_model_is_noticed(tmp_path: Path) -> None:
     """A base model that was replaced between kill and resume is an error; other software is noted."""
     env = {"RFT_CACHE_DIR": str(tmp_path / "cache")}
     run_dir = tmp_path / "runs" / "fast"
-    assert engine("run", fast_run(tmp_path, in_process=True), "--name", "fast", env={**env, **DIED_AT_7}).code == -9
+    assert engine("run", fast_run(tmp_path, processes=()), "--name", "fast", env={**env, **DIED_AT_7}).code == -9
     (file,) = (tmp_path / "cache" / "models").rglob("model.safetensors")
     weights = load_file(file)
     save_file({"w": weights["w"] + 1}, file)
@@ -140,7 +138,7 @@ def test_a_stop_while_the_run_starts(tmp_path: Path) -> None:
 
 def test_extending_a_run_with_a_schedule(tmp_path: Path) -> None:
     """A killed run is extended: the steps already taken are replayed with the length they were taken under."""
-    run_file = fast_run(tmp_path, in_process=True, optimizer={"type": "test_momentum", "falling": True})
+    run_file = fast_run(tmp_path, processes=(), optimizer={"type": "test_momentum", "falling": True})
     run_dir = tmp_path / "runs" / "fast"
     assert engine("run", run_file, "--name", "fast", env=DIED_AT_7).code == -9
     outcome = engine("resume", run_dir, "--set", "training.steps=16")
@@ -155,7 +153,7 @@ def test_extending_a_run_with_a_schedule(tmp_path: Path) -> None:
 def test_a_finished_stage_keeps_its_length(tmp_path: Path) -> None:
     """Extending the warm start after the fact is refused: the stage after it began from its weights."""
     stages = [{"stage": "first", "training": {"steps": 3}}, {"stage": "second", "training": {"steps": 3}}]
-    assert engine("run", fast_run(tmp_path, in_process=True, stages=stages), "--name", "fast").code == 0
+    assert engine("run", fast_run(tmp_path, processes=(), stages=stages), "--name", "fast").code == 0
     run_dir = tmp_path / "runs" / "fast"
     outcome = engine("resume", run_dir, "--set", "stages.first.training.steps=9")
     assert outcome.code == 2
@@ -166,7 +164,7 @@ def test_a_finished_stage_keeps_its_length(tmp_path: Path) -> None:
 
 def test_rows_without_their_cluster(tmp_path: Path) -> None:
     """A misspelt cluster_by would make each row a cluster of its own: refused, before anything is started."""
-    outcome = engine("run", fast_run(tmp_path, in_process=True, validation={"cluster_by": "anwser"}))
+    outcome = engine("run", fast_run(tmp_path, processes=(), validation={"cluster_by": "anwser"}))
     assert outcome.code == 2
     assert "validation.cluster_by" in outcome.errors
     assert "did you mean 'answer'" in outcome.errors
@@ -187,7 +185,7 @@ def test_metrics_with_odd_names_survive(tmp_path: Path) -> None:
 
 def test_a_refused_length_changes_nothing(tmp_path: Path) -> None:
     """A run cannot end before where it stands; asking for it neither begins anything nor spoils the run."""
-    run_file = fast_run(tmp_path, in_process=True)
+    run_file = fast_run(tmp_path, processes=())
     run_dir = tmp_path / "runs" / "fast"
     assert engine("run", run_file, "--name", "fast").code == 0
     before = fingerprint(run_dir)
@@ -201,7 +199,7 @@ def test_a_refused_length_changes_nothing(tmp_path: Path) -> None:
 
 def test_lines_keep_their_times(tmp_path: Path) -> None:
     """Resuming makes no line again that is there, also where an optimizer's metric has one of the engine's names."""
-    run_file = fast_run(tmp_path, in_process=True, optimizer={"type": "test_momentum", "fault": "clash"})
+    run_file = fast_run(tmp_path, processes=(), optimizer={"type": "test_momentum", "fault": "clash"})
     run_dir = tmp_path / "runs" / "fast"
     assert engine("run", run_file, "--name", "fast", env=DIED_AT_7).code == -9
     before = (run_dir / "metrics.jsonl").read_text().splitlines()
@@ -214,7 +212,7 @@ def test_lines_keep_their_times(tmp_path: Path) -> None:
 def test_a_name_that_is_taken_stays_taken(tmp_path: Path, kind: str) -> None:
     """Only a run of ours in which nothing began gives its name away: a model folder has a config.json too."""
     folder = tmp_path / "runs" / "fast"
-    run_file = fast_run(tmp_path, in_process=True)
+    run_file = fast_run(tmp_path, processes=())
     if kind == "model":
         folder.mkdir(parents=True)
         (folder / "config.json").write_text('{"model_type": "llama"}')

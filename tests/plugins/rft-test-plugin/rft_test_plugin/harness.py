@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import yaml
 ENGINE = str(Path(sys.executable).with_name("rft-engine"))
 TIMEOUT_S = 180
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+HOSTED = ("sampler", "grader")
+"""What worker processes host."""
 COUNTS = ("steps", "best_step", "result_step", "rollouts", "sampled_tokens", "trained_tokens", "dropped")
 TIMES = frozenset(
     {
@@ -34,12 +37,12 @@ TIMES = frozenset(
 """Keys of a metrics line that differ between equal runs, and are missing from one made again after a crash."""
 
 
-def fast_run(folder: Path, *, in_process: bool = False, **changes: Any) -> Path:
+def fast_run(folder: Path, *, processes: Collection[str] = HOSTED, **changes: Any) -> Path:
     """A run file whose components compute next to nothing, with every part of a real run: two sampler
     workers, a grader worker, validation, test rows, checkpoints. Returns its path.
 
-    `in_process` keeps sampler and grader in the engine's process, for tests of what the engine alone does: the
-    run ends with the same bits and costs a third, most of which is the start of its processes."""
+    What `processes` does not name stays in the engine's process, for tests of what the engine alone does: the run
+    ends with the same bits, and without any workers costs a third, as most of it is the start of processes."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, count in (("train", 20), ("validation", 6), ("test", 4)):
         rows = [{"messages": [{"role": "user", "content": f"{name} {i}"}], "answer": str(i)} for i in range(count)]
@@ -57,12 +60,12 @@ def fast_run(folder: Path, *, in_process: bool = False, **changes: Any) -> Path:
         "training": {"steps": 12, "batch_size": 4, "group_size": 4, "unit_size": 1},
         "validation": {"eval_interval": 4, "unit_size": 3},
     }
-    return _write(folder, {**values, **changes}, in_process)
+    return _write(folder, {**values, **changes}, processes)
 
 
-def tiny_run(folder: Path, *, in_process: bool = False, **changes: Any) -> Path:
+def tiny_run(folder: Path, *, processes: Collection[str] = HOSTED, **changes: Any) -> Path:
     """A run file with the real parts: one-digit addition by a Llama of some ten thousand weights, the
-    transformers sampler, GRPO; `in_process` as above. Returns its path."""
+    transformers sampler, GRPO; `processes` as above. Returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     alphabet = "0123456789+=;#"
     values: dict[str, Any] = {
@@ -96,13 +99,14 @@ def tiny_run(folder: Path, *, in_process: bool = False, **changes: Any) -> Path:
         "validation": {"eval_interval": 3, "temperature": 0.0},
         "observers": [{"type": "tensorboard"}],
     }
-    return _write(folder, {**values, **changes}, in_process)
+    return _write(folder, {**values, **changes}, processes)
 
 
-def _write(folder: Path, values: dict[str, Any], in_process: bool) -> Path:
+def _write(folder: Path, values: dict[str, Any], processes: Collection[str]) -> Path:
     values["grading"] = {"check": False, **values.get("grading", {})}  # their graders know no right answer
-    if in_process:
+    if "sampler" not in processes:
         values["sampler"] = {**values["sampler"], "worker": {"in_process": True}}
+    if "grader" not in processes:
         values["grading"]["worker"] = {"in_process": True}
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(values))
