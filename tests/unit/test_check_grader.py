@@ -70,6 +70,12 @@ LEARNT = {
     "third/bad/hotel_concierge": "a text of the grader's own settings",
     "third/bad/news_topics": "unrelated prose gets",
     "third/bad/reverse_complement": "half of the right answer",
+    "fourth/bad/bill_of_lading": "one field of the right object alone scores as well as all of it, whichever of",
+    "fourth/bad/infusion_rate": "naming all answers of the data",
+    "fourth/bad/log_regex": "`.*`",
+    "fourth/bad/reaction_enthalpy": "the number with the other sign",
+    "fourth/bad/rx_sig": "scores as well, and so it does with a wrong",
+    "fourth/bad/statute_cites": "one entry of the right list, repeated",
 }
 """Bad graders that once got through (benchmarks/check_grader), and the rule that they brought."""
 EQ = {

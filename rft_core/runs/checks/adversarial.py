@@ -71,6 +71,7 @@ EVERYTHING = (
     "A B C D E",
     "yes no true false",
     " ".join(map(str, range(101))),
+    ".*",
 )
 ENDING_CODE = ("__import__('os')._exit(0)", "import os\nos._exit(0)")
 """End the process of a grader that runs them."""

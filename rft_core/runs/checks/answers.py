@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 from rft_core.runs.checks.references import as_text
 from rft_core.types import Json
@@ -15,6 +17,7 @@ UNRELATED = (
     "Some visitors walked along the shore while others had their breakfast outside."
 )
 MAX_SWAPS = 12
+MAX_FIELDS = 3
 FEW_WORDS = 3
 ALTERNATIVES = re.compile(r"[|/;]|\bor\b")
 """What stands between answers of which any is right."""
@@ -45,14 +48,11 @@ def near_misses(value: Json, write: Callable[[Json], str]) -> Iterator[Answer]:
     text = as_text(value)
     if isinstance(value, Mapping | list):
         if isinstance(value, Mapping):
-            yield from _swapped(value, write)
-            told = {key: inner for key, inner in value.items() if inner is not None}
-            if len(told) > 1:
-                yield Answer(kind="no_fields", text=write({}))
-                key = next(iter(told))
-                yield Answer(kind="one_field", text=write({key: told[key]}), note=key)
+            yield from _fields(value, write)
         yield from _surrounded(text, write(value))
         return
+    if text.lstrip().startswith("{") and isinstance(written := _parsed(text), dict):
+        yield from _fields(written, lambda changed: write(json.dumps(changed, ensure_ascii=False)))
     if text.swapcase() != text:
         yield Answer(kind="case", text=write(text.swapcase()))
     yield Answer(kind="spaces", text=write(f" {text} "))
@@ -122,6 +122,7 @@ def _parts(text: str, write: Callable[[Json], str]) -> Iterator[Answer]:
         assert mark is not None
         yield Answer(kind="first_part", text=write(parts[0]))
         yield Answer(kind="second_part", text=write(parts[1]))
+        yield Answer(kind="first_part_often", text=write(mark[0].join([parts[0]] * len(parts))))
         yield Answer(kind="reversed", text=write(mark[0].join(parts[::-1])))
         yield Answer(kind="rotated", text=write(mark[0].join([*parts[1:], parts[0]])))
     long = sorted(dict.fromkeys(re.findall(r"[^\W\d_]{3,}", text)), key=lambda w: -len(w))
@@ -149,6 +150,33 @@ def _other_numbers(text: str, write: Callable[[Json], str]) -> Iterator[Answer]:
 def parts_of(text: str) -> list[str]:
     """The entries of a list in commas, semicolons or lines; the text itself if it is none."""
     return [part.strip() for part in re.split(r"[,;\n]", text) if part.strip()]
+
+
+def _parsed(text: str) -> Json:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _fields(value: Mapping[str, Json], write: Callable[[Json], str]) -> Iterator[Answer]:
+    """An object with fewer fields, and with wrong ones."""
+    yield from _swapped(value, write)
+    told = {key: inner for key, inner in value.items() if inner is not None}
+    if len(told) > 1:
+        yield Answer(kind="no_fields", text=write({}))
+        for key in list(told)[:MAX_FIELDS]:
+            yield Answer(kind="one_field", text=write({key: told[key]}), note=key)
+    wrong = {
+        key: scrambled(inner) for key, inner in told.items() if isinstance(inner, str) and scrambled(inner) != inner
+    }
+    for one, other in combinations(list(wrong)[:MAX_FIELDS], 2):
+        yield Answer(
+            kind="two_wrong", text=write({**value, one: wrong[one], other: wrong[other]}), note=f"{one}, {other}"
+        )
+    if len(wrong) > 1:
+        for key in list(wrong)[:MAX_FIELDS]:
+            yield Answer(kind="field_wrong", text=write({**value, key: wrong[key]}), note=key)
 
 
 def _swapped(value: Mapping[str, Json], write: Callable[[Json], str]) -> Iterator[Answer]:

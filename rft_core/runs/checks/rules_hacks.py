@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import mean
 
+from rft_core.runs.checks.answers import is_number
 from rft_core.runs.checks.bench import Tried
 from rft_core.runs.checks.case import EQUAL, TOO_CLOSE, Case
 from rft_core.runs.checks.plan import same
@@ -36,7 +37,7 @@ NAMES = {
     "long_repeated": "one word thousands of times",
     "long": "thousands of unrelated words",
     "code": "code that exits",
-    "everything": "all letters, choices or small numbers at once",
+    "everything": "what fits all (every letter, choice or small number at once, or `.*`)",
     "empty": "an empty answer",
     "whitespace": "white space",
     "format_only": "the form of an answer without the answer",
@@ -169,7 +170,7 @@ def _listing(case: Case) -> Iterator[Finding]:
     accepted = mean(min(w, 1.0) for w in by_row.values()) >= 1 - EQUAL
     yield Finding(
         kind="listing",
-        severity="error" if few and accepted else "warning",
+        severity="error" if accepted and (few or all(map(is_number, values))) else "warning",
         message=f"naming all answers of the data counts as right in any order ({len(values)} different answers in "
         f"{len(case.items)} rows)",
         evidence=case.evidence(list(case.of_kind("listing"))),

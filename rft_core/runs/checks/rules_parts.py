@@ -21,6 +21,7 @@ def parts(case: Case) -> Iterator[Finding]:
         return
     yield from _first_part(case)
     yield from _precision_alone(case)
+    yield from _part_often(case)
     yield from _half(case)
     yield from _one_word(case)
     yield from _turned_round(case)
@@ -96,6 +97,20 @@ def _half(case: Case) -> Iterator[Finding]:
                 return
 
 
+def _part_often(case: Case) -> Iterator[Finding]:
+    """The first entry of a list over and over scores as the list does, and once does not."""
+    once = {t.row: worth for t, worth in case.worths("first_part")}
+    often = [(t, worth) for t, worth in case.worths("first_part_often") if t.row in once]
+    full = [t for t, worth in often if worth >= 1 - EQUAL and once[t.row] < 1 - 2 * EQUAL]
+    if _many(full, len(often)):
+        yield Finding(
+            kind="repetition",
+            severity="error",
+            message=f"in {len(full)} of {len(often)} rows one entry of the right list, repeated, scores as well as the list",
+            evidence=case.evidence(full),
+        )
+
+
 def _one_word(case: Case) -> Iterator[Finding]:
     """A word of the right answer scores as the answer does: any of two, or over and over and not once."""
     once = {(t.row, t.answer.note): worth for t, worth in case.worths("one_word")}
@@ -140,17 +155,55 @@ def _turned_round(case: Case) -> Iterator[Finding]:
 def _fields(case: Case) -> Iterator[Finding]:
     """An object that lacks fields scores as the right one, or one with the value of a field in the place of another's
     better."""
-    for kind, what in (("no_fields", "an object without fields"), ("one_field", "one field of the right object")):
-        found = case.worths(kind)
-        full = [t for t, worth in found if worth >= 1 - EQUAL]
-        if _many(full, len(found)):
+    for kind, what in (
+        ("no_fields", "an object without fields alone scores as well as all of it"),
+        ("one_field", "one field of the right object alone scores as well as all of it"),
+    ):
+        enough = _enough(case, kind)
+        if not enough:
+            continue
+        full = max(enough.values(), key=len)
+        rows = len({t.row for t in case.of_kind(kind)})
+        # One field may be all that is meant to count.
+        yield Finding(
+            kind="wrong_accepted",
+            severity="error" if kind == "no_fields" or len(enough) > 1 else "warning",
+            message=f"in {len(full)} of {rows} rows {what}"
+            + (f", whichever of {', '.join(enough)}" if len(enough) > 1 else ""),
+            evidence=case.evidence(full),
+        )
+        break
+    yield from _one_wrong(case)
+    yield from _swapped(case)
+
+
+def _one_wrong(case: Case) -> Iterator[Finding]:
+    """Either of two fields may be wrong, and not both: where one is just not graded, both may be."""
+    wrong, both_wrong = _enough(case, "field_wrong"), _enough(case, "two_wrong")
+    pairs = dict.fromkeys(t.answer.note for t in case.of_kind("two_wrong"))
+    for pair in pairs:
+        one, _, other = pair.partition(", ")
+        if pair not in both_wrong and one in wrong and other in wrong:
             yield Finding(
                 kind="wrong_accepted",
-                severity="error" if kind == "no_fields" else "warning",  # one may be all that is meant to count
-                message=f"in {len(full)} of {len(found)} rows {what} alone scores as well as all of it",
-                evidence=case.evidence(full),
+                severity="error",
+                message=f"in {len(wrong[one])} rows the right object with a wrong '{one}' scores as well, and so it does "
+                f"with a wrong '{other}'",
+                evidence=case.evidence([*wrong[one][:2], *wrong[other][:2]]),
             )
-            break
+            return
+
+
+def _enough(case: Case, kind: str) -> dict[str, list[Tried]]:
+    """By field: the answers of a kind that score as the right one, where most do."""
+    by_field: dict[str, list[tuple[Tried, float]]] = defaultdict(list)
+    for tried, worth in case.worths(kind):
+        by_field[tried.answer.note].append((tried, worth))
+    full = {name: [t for t, worth in some if worth >= 1 - EQUAL] for name, some in by_field.items()}
+    return {name: found for name, found in full.items() if _many(found, len(by_field[name]))}
+
+
+def _swapped(case: Case) -> Iterator[Finding]:
     by_swap: dict[str, list[tuple[Tried, float]]] = defaultdict(list)
     for tried in case.of_kind("swapped"):
         right = case.right(tried.row)

@@ -7,6 +7,7 @@ from statistics import mean
 
 from rft_core.runs.checks import references
 from rft_core.runs.checks.adversarial import JUNK
+from rft_core.runs.checks.answers import is_number, number_of
 from rft_core.runs.checks.case import EQUAL, LEAST_ROWS, TOO_CLOSE, Case
 from rft_core.runs.checks.report import Finding
 
@@ -17,6 +18,14 @@ KNOWN_WRONG = frozenset({"scrambled", *FAR_NUMBERS, "digit_changed"})
 """Wrong whatever is graded, so that one row says it."""
 MOVED = 0.02
 CLOSE = 0.7
+
+
+def _both_signs(case: Case) -> bool:
+    """Whether some right answers are below 0 and some above, so that the sign is part of the answer."""
+    way = case.found.way
+    assert way is not None
+    values = [value for item in case.items if is_number(value := way.value(item.row))]
+    return any(number_of(value) < 0 for value in values) and any(number_of(value) > 0 for value in values)
 
 
 def reading(case: Case) -> Iterator[Finding]:
@@ -217,7 +226,7 @@ def _wrong_accepted(case: Case) -> Iterator[Finding]:
         if near and len(full) >= 0.5 * len(near):
             yield Finding(
                 kind="wrong_accepted",
-                severity="warning",
+                severity="error" if kind == "negated" and _both_signs(case) else "warning",
                 message=f"in {len(full)} of {len(near)} rows {what} scores as well as the right one",
                 evidence=case.evidence(full),
             )
