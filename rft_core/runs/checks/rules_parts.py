@@ -34,6 +34,13 @@ def _many(some: Sized, of: int) -> bool:
     return len(some) >= max(LEAST_ROWS, HALF * of)
 
 
+def _full_though_not(case: Case, kind: str, control: str) -> tuple[list[Tried], int]:
+    """The answers of a kind that score as the right one in rows where the control does not, and the rows with both."""
+    controls = {t.row: worth for t, worth in case.worths(control)}
+    found = [(t, worth) for t, worth in case.worths(kind) if t.row in controls]
+    return [t for t, worth in found if worth >= 1 - EQUAL and controls[t.row] < 1 - 2 * EQUAL], len(found)
+
+
 def _first_part(case: Case) -> Iterator[Finding]:
     """The first entry of a list scores as the whole list does, and the second does not: the rest is not compared.
     Where any entry is right, as in a list of names for one thing, the second scores as well."""
@@ -99,14 +106,12 @@ def _half(case: Case) -> Iterator[Finding]:
 
 def _part_often(case: Case) -> Iterator[Finding]:
     """The first entry of a list over and over scores as the list does, and once does not."""
-    once = {t.row: worth for t, worth in case.worths("first_part")}
-    often = [(t, worth) for t, worth in case.worths("first_part_often") if t.row in once]
-    full = [t for t, worth in often if worth >= 1 - EQUAL and once[t.row] < 1 - 2 * EQUAL]
-    if _many(full, len(often)):
+    full, rows = _full_though_not(case, "first_part_often", "first_part")
+    if _many(full, rows):
         yield Finding(
             kind="repetition",
             severity="error",
-            message=f"in {len(full)} of {len(often)} rows one entry of the right list, repeated, scores as well as the list",
+            message=f"in {len(full)} of {rows} rows one entry of the right list, repeated, scores as well as the list",
             evidence=case.evidence(full),
         )
 
@@ -140,14 +145,12 @@ def _one_word(case: Case) -> Iterator[Finding]:
 
 def _turned_round(case: Case) -> Iterator[Finding]:
     """A list in reverse order scores as the right one, and not in any order."""
-    rotated = {t.row: worth for t, worth in case.worths("rotated")}
-    found = [(t, worth) for t, worth in case.worths("reversed") if t.row in rotated]
-    full = [t for t, worth in found if worth >= 1 - EQUAL and rotated[t.row] < 1 - 2 * EQUAL]
-    if _many(full, len(found)):
+    full, rows = _full_though_not(case, "reversed", "rotated")
+    if _many(full, rows):
         yield Finding(
             kind="wrong_accepted",
             severity="warning",  # a path may be walked from either end
-            message=f"in {len(full)} of {len(found)} rows the right list in reverse order scores as well, in others it does not",
+            message=f"in {len(full)} of {rows} rows the right list in reverse order scores as well, in others it does not",
             evidence=case.evidence(full),
         )
 
