@@ -3,7 +3,7 @@
 # make check    lint, types, layer contracts, generated code
 # make develop  what make test installs
 
-# Byte code is kept, whatever the shell says: the tests start a thousand processes, which would compile all of it.
+# Byte code is kept, whatever the shell says: the tests start many processes, each of which would compile all of it.
 export PYTHONDONTWRITEBYTECODE :=
 
 PYTHON ?= python3

@@ -105,7 +105,7 @@ def _check_tokens(segments: Sequence[Segment], vocab_size: int) -> None:
 
 def _check_logprobs(segments: Sequence[Segment]) -> bool:
     """Whether all log-probabilities are float32 numbers already. BadReplyError if one is impossible."""
-    import numpy as np  # here, for the grader workers: they need none of it, and it would be a fifth of their start
+    import numpy as np  # here: grader workers need none of it, and start the sooner
 
     flat = list(chain.from_iterable(s.logprobs for s in segments if s.logprobs is not None))
     try:
@@ -114,8 +114,8 @@ def _check_logprobs(segments: Sequence[Segment]) -> bool:
         raise BadReplyError(f"log-probabilities must be numbers: {error}") from None
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float32)
-    if not np.isfinite(rounded).all() or (rounded > MAX_LOGPROB).any():
-        bad = ~np.isfinite(rounded) | (rounded > MAX_LOGPROB)
+    bad = ~np.isfinite(rounded) | (rounded > MAX_LOGPROB)
+    if bad.any():
         raise BadReplyError(f"a log-probability must be finite and at most 0, the reply has {values[bad][0]}")
     return bool((rounded == values).all()) and set(map(type, flat)) <= {float}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -190,6 +191,16 @@ def test_a_component_that_cannot_be_built_names_its_plugin(install: Install) -> 
         ComponentError, match=r"the grader 'acme' of acme-graders 1\.2 could not be built: ValueError: too strict"
     ):
         Registry.discover().build("grader", {"type": "acme", "strictness": 10}, BuildContext(base_dir=Path()))
+
+
+def test_a_worker_imports_nothing_heavy_before_it_is_asked() -> None:
+    """What a worker loads to serve and to find plugins is neither numpy nor rich, nor torch."""
+    code = (
+        "import sys; import rft_workers.server; from rft_core.registry import Registry; Registry.discover(); "
+        "print(*sorted({'numpy', 'rich', 'torch', 'transformers', 'pyarrow'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_components_are_built_one_at_a_time(install: Install) -> None:
