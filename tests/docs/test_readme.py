@@ -23,6 +23,8 @@ TINY = {
     "tokenizer": {"type": "characters", "alphabet": "abcdefghijklmnopqrstuvwxyzCFP ?0123456789"},
 }
 """In place of the README's model, which is not on this machine."""
+IN_PROCESS = {"type": "transformers", "worker": {"in_process": True}}
+"""One process fewer that takes seconds to load torch; test_torch_runs has it."""
 SMALL = {"steps": 2, "batch_size": 4, "group_size": 2}
 
 
@@ -82,7 +84,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     values = yaml.safe_load(block(README, "run.yaml"))
     assert {"path"} == values["model"].keys()
     assert SMALL.keys() == values["training"].keys()
-    values |= {"model": TINY, "training": SMALL, "sampling": {"max_tokens": 6}}
+    values |= {"model": TINY, "training": SMALL, "sampling": {"max_tokens": 6}, "sampler": IN_PROCESS}
     (folder / "run.yaml").write_text(yaml.safe_dump(values))
     made = Shell(folder, tmp_path_factory.mktemp("readme-cache"))
     for command in commands_of("rft-engine validate"):

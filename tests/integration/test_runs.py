@@ -1,16 +1,14 @@
 """Whole runs through the command line, with real worker processes: stop, budget, lock, extend, fork, disk."""
 
 import json
-import resource
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rft_test_plugin.harness import ENGINE, alive, audit, engine, fast_run, fingerprint, launch, summary, workers_of
+from rft_test_plugin.harness import alive, audit, engine, fast_run, fingerprint, launch, summary, workers_of
 
 
 def wait_for_step(run_dir: Path, step: int, timeout_s: float = 60.0) -> None:
@@ -25,7 +23,7 @@ def wait_for_step(run_dir: Path, step: int, timeout_s: float = 60.0) -> None:
 
 def test_a_run_leaves_what_it_says(tmp_path: Path) -> None:
     """Files by their promised names, a summary with the promised keys, one JSON object a line on stdout."""
-    outcome = engine("run", fast_run(tmp_path), "--name", "fast")
+    outcome = engine("run", fast_run(tmp_path), "--name", "fast", fresh=True)
     assert outcome.code == 0, outcome.errors
     run_dir = tmp_path / "runs" / "fast"
     for name in ("config.json", "journal", "events.jsonl", "logs", "metrics.jsonl", "rollouts", "checkpoints", "final"):
@@ -172,18 +170,11 @@ def test_changed_data_is_noticed(tmp_path: Path) -> None:
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     """When no file may grow any more, the run stops with a sentence; with space again it ends the same."""
     assert engine("run", fast_run(tmp_path / "a", processes=()), "--name", "fast").code == 0
-    process = subprocess.run(
-        [ENGINE, "run", str(fast_run(tmp_path / "b", processes=())), "--name", "fast"],
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9000, resource.RLIM_INFINITY)),
-        check=False,
-        timeout=120,
-    )
+    stopped = engine("run", fast_run(tmp_path / "b", processes=()), "--name", "fast", file_bytes=9000)
     run_dir = tmp_path / "b" / "runs" / "fast"
-    assert process.returncode == 4, process.stderr
-    assert "could not" in process.stderr
-    assert "Traceback" not in process.stderr
+    assert stopped.code == 4, stopped.errors
+    assert "could not" in stopped.errors
+    assert "Traceback" not in stopped.errors
     outcome = engine("resume", run_dir)
     assert outcome.code == 0, outcome.errors
     first, second = fingerprint(tmp_path / "a" / "runs" / "fast"), fingerprint(run_dir)

@@ -42,10 +42,9 @@ def test_the_policy_learns_what_is_rewarded(unbroken: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 4])
-def test_the_number_of_samplers_changes_nothing(tmp_path: Path, unbroken: Path, count: int) -> None:
-    """2 and 4 sampler processes give the bits of one."""
-    run_file = tiny_run(tmp_path, sampler={"type": "transformers", "worker": {"count": count, "threads": 1}})
+def test_the_number_of_samplers_changes_nothing(tmp_path: Path, unbroken: Path) -> None:
+    """Four sampler processes give the bits of one; tests/chaos compares other numbers, of samplers that start faster."""
+    run_file = tiny_run(tmp_path, sampler={"type": "transformers", "worker": {"count": 4, "threads": 1}})
     outcome = engine("run", run_file, "--name", "tiny", env=ONE_THREAD)
     assert outcome.code == 0, outcome.errors
     assert fingerprint(tmp_path / "runs" / "tiny") == fingerprint(unbroken)

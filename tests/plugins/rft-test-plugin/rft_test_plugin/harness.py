@@ -9,17 +9,21 @@ import subprocess
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
 
+from rft_test_plugin.forked import ForkedEngine, limit_files
+
 ENGINE = str(Path(sys.executable).with_name("rft-engine"))
 TIMEOUT_S = 180
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 HOSTED = ("sampler", "grader")
 """What worker processes host."""
+Engine = subprocess.Popen[str] | ForkedEngine
 COUNTS = ("steps", "best_step", "result_step", "rollouts", "sampled_tokens", "trained_tokens", "dropped")
 TIMES = frozenset(
     {
@@ -126,30 +130,46 @@ class Outcome:
         return [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
 
 
-def engine(*arguments: str | Path, env: dict[str, str] | None = None, timeout_s: float = TIMEOUT_S) -> Outcome:
-    """Run rft-engine to its end."""
-    process = launch(*arguments, env=env)
+def engine(
+    *arguments: str | Path,
+    env: dict[str, str] | None = None,
+    file_bytes: int | None = None,
+    fresh: bool = False,
+    timeout_s: float = TIMEOUT_S,
+) -> Outcome:
+    """Run rft-engine to its end; `env`, `file_bytes` and `fresh` as in `launch`."""
+    process = launch(*arguments, env=env, file_bytes=file_bytes, fresh=fresh)
     try:
         output, errors = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         process.kill()
         output, errors = process.communicate()
         raise AssertionError(f"rft-engine hung: {arguments}\n{output[-2000:]}\n{errors[-2000:]}") from None
+    assert process.returncode is not None
     return Outcome(process.returncode, output, errors)
 
 
-def launch(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """Start rft-engine and return at once."""
+def launch(
+    *arguments: str | Path, env: dict[str, str] | None = None, file_bytes: int | None = None, fresh: bool = False
+) -> Engine:
+    """Start rft-engine and return at once: in a fork that need not import it, unless `fresh` or a variable that
+    Python reads when it starts asks for a new interpreter. `env`: variables besides those of the tests.
+    `file_bytes`: no file may grow beyond this, as on a full disk."""
+    command = [str(argument) for argument in arguments]
+    environment = {**os.environ, **(env or {})}
+    if not fresh and not any(name.startswith("PYTHON") for name in env or ()):
+        return ForkedEngine(command, environment, file_bytes)
     return subprocess.Popen(
-        [ENGINE, *map(str, arguments)],
+        [ENGINE, *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **(env or {})},
+        env=environment,
+        preexec_fn=partial(limit_files, file_bytes),
     )
 
 
-def workers_of(process: subprocess.Popen[str], kind: str) -> list[psutil.Process]:
+def workers_of(process: Engine, kind: str) -> list[psutil.Process]:
     """The worker processes of a running engine."""
     try:
         children = psutil.Process(process.pid).children(recursive=True)
@@ -166,7 +186,7 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def kill(process: subprocess.Popen[str], target: str) -> bool:
+def kill(process: Engine, target: str) -> bool:
     """SIGKILL the engine, or one of its samplers or graders. False if there is none."""
     if target == "engine":
         process.kill()
