@@ -169,6 +169,39 @@ class GraderHost:
                     return
 
 
+class InstantGraderHost:
+    """Serves a grader whose grades take microseconds, in the thread that asks: no thread of its own, no time-out.
+    `submit` and `grade` may be called from any thread."""
+
+    exhausted = False
+
+    def __init__(self, grader: Grader) -> None:
+        self._grader = grader
+
+    def submit(self, unit: GradeUnit) -> Future[GradedUnit]:
+        """One grade per rollout, whatever the grader does; the future is done."""
+        future: Future[GradedUnit] = Future()
+        future.set_result(self.grade(unit))
+        return future
+
+    def grade(self, unit: GradeUnit) -> GradedUnit:
+        start_s = time.monotonic()
+        grades = tuple(grade_group(self._grader, group) for group in unit.groups)
+        busy = Busy(kind="grade", start_s=start_s, end_s=time.monotonic())
+        return GradedUnit(request_id=unit.request_id, grades=grades, busy=(busy,))
+
+    def close(self) -> None:
+        self._grader.close()
+
+
+AnyGraderHost = GraderHost | InstantGraderHost
+
+
+def host_grader(grader: Grader, concurrency: int, *, instant: bool) -> AnyGraderHost:
+    """The host for a grader that is `instant` by its spec, or may take its time."""
+    return InstantGraderHost(grader) if instant else GraderHost(grader, concurrency)
+
+
 def grade_group(grader: Grader, group: Group) -> tuple[Grade, ...]:
     """The grader's answer for one group; whatever it raises, `sys.exit` included, becomes error grades."""
     try:

@@ -255,6 +255,12 @@ class Registry:
         assert isinstance(found.spec, GraderSpec)
         return found.spec.needs_tokens(config) or any(map(self.needs_tokens, found.spec.nested(config).values()))
 
+    def instant(self, raw: Mapping[str, Any]) -> bool:
+        """Whether a grader, and each one inside it, never takes time that anybody would notice."""
+        found, config = self.configure("grader", raw, where="grader")
+        assert isinstance(found.spec, GraderSpec)
+        return found.spec.instant(config) and all(map(self.instant, found.spec.nested(config).values()))
+
     def build(self, kind: Kind, raw: Mapping[str, Any], context: BuildContext, *, where: str | None = None) -> Any:
         """Build a component in this process. RftErrors pass; anything else becomes a ComponentError.
 

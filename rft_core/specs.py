@@ -88,6 +88,10 @@ class GraderSpec:
     needs_tokens: Callable[[Any], bool] = lambda config: True
     """Whether the grader reads `segments` of rollouts: token ids, log-probabilities, counts of tokens. One that says
     False gets rollouts without segments, which travel to a worker much faster. Graders inside it say so themselves."""
+    instant: Callable[[Any], bool] = lambda config: False
+    """Whether a grade takes microseconds whatever the texts are, as a comparison does. Such a grader is called at once,
+    in the thread that serves the worker, and never timed out: it costs half, and would hold up everything if it hung.
+    A grader made of others is instant only if they are."""
     costly: Callable[[Any], bool] = lambda config: False
     """Whether a grade is worth keeping in the run's ledger, because it costs money or seconds."""
     files: Callable[[Any], tuple[str, ...]] = lambda config: ()

@@ -11,7 +11,7 @@ from typing import Any, Self
 from rft_core.config.workers import WorkerConfig
 from rft_core.errors import WorkerError
 from rft_core.grading import without_tokens
-from rft_core.hosting import GraderHost, SamplerHost, facts_of, same_policy
+from rft_core.hosting import AnyGraderHost, SamplerHost, facts_of, host_grader, same_policy
 from rft_core.registry import Registry
 from rft_core.remote.handshake import WorkerKind
 from rft_core.specs import BuildContext
@@ -38,7 +38,7 @@ class InProcessPool:
         self._needs_tokens = kind == "sampler" or registry.needs_tokens(raw_component)
         self._lock = threading.Lock()
         self._closed = False
-        self._host: SamplerHost | GraderHost | None = None
+        self._host: SamplerHost | AnyGraderHost | None = None
         # A unit may be one group, and one more waits.
         threads = 1 if kind == "sampler" else worker.concurrency + 1
         self._threads = ThreadPoolExecutor(threads, f"{kind}-in-process")
@@ -47,11 +47,11 @@ class InProcessPool:
         self._host = self._threads.submit(self._build).result()
         self._emit("worker_started", {"worker": f"{self._kind} in process", "pid": None, **self._facts})
 
-    def _build(self) -> SamplerHost | GraderHost:
+    def _build(self) -> SamplerHost | AnyGraderHost:
         component = self._registry.build(self._kind, self._raw, self._context)
         self._facts = facts_of(component)
         if self._kind == "grader":
-            return GraderHost(component, self._worker.concurrency)
+            return host_grader(component, self._worker.concurrency, instant=self._registry.instant(self._raw))
         host = SamplerHost(component)
         host.info()
         return host
@@ -71,7 +71,7 @@ class InProcessPool:
 
     def _run(self, unit: SampleUnit | GradeUnit) -> Any:
         if isinstance(unit, GradeUnit):
-            if not isinstance(self._host, GraderHost):
+            if not isinstance(self._host, AnyGraderHost):
                 raise WorkerError("the grader pool was not started")
             return self._host.grade(unit if self._needs_tokens else without_tokens(unit))
         sampler = self._sampler()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,16 @@ def test_a_file_may_have_the_name_of_a_library_module(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("import json\ndef grade(sample, item): return json.loads('3')\n")
     built = GRADER.build(GRADER.config.model_validate({"path": "json.py:grade"}), BuildContext(base_dir=tmp_path))
     assert built.grade(group("a"))[0].reward == 3.0
+
+
+def test_a_file_that_looks_unchanged_is_read_again(tmp_path: Path) -> None:
+    """Mended within the second, and to the same size, which is what Python's byte code goes by."""
+    file = tmp_path / "grader.py"
+    for reward in (0.25, 0.75):
+        file.write_text(f"def grade(sample, item):\n    return {reward}\n")
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+        built = GRADER.build(GRADER.config.model_validate({"path": "grader.py:grade"}), BuildContext(base_dir=tmp_path))
+        assert built.grade(group("a"))[0].reward == reward
 
 
 def test_grader_fingerprint_follows_the_source(tmp_path: Path) -> None:

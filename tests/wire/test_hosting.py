@@ -14,7 +14,7 @@ import pytest
 
 from rft_core import BuildContext, Grade, Group, Outcome, SampledUnit, SampleUnit, WeightRef
 from rft_core.errors import BadReplyError, ComponentError, IntegrityError, PolicyNotLoadedError
-from rft_core.hosting import GraderHost, SamplerHost
+from rft_core.hosting import GraderHost, SamplerHost, host_grader
 from rft_core.registry import Registry
 from rft_core.replies import check_graded, check_sampled
 from rft_core.types import GradedUnit
@@ -144,6 +144,37 @@ def test_submitting_does_not_wait_for_a_slow_grader() -> None:
     release.set()
     host.close()
     assert host.submit(grade_unit("empty", groups=0)).result(5).grades == ()
+
+
+def test_an_instant_grader_is_asked_in_the_calling_thread() -> None:
+    """No thread is made for it; its answers, and what it raises, are those of a host with threads."""
+    threads = []
+
+    def grade(group: Group) -> list[Grade]:
+        threads.append(threading.current_thread())
+        if group.ordinal == 1:
+            raise SystemExit(3)
+        return [Grade.score(group.ordinal + rollout.sample / 10) for rollout in group.rollouts]
+
+    before = threading.active_count()
+    host = host_grader(FunctionGrader(grade), 4, instant=True)
+    assert threading.active_count() == before
+    future = host.submit(grade_unit())
+    assert future.done()
+    assert future.result().grades == host_grader(FunctionGrader(grade), 4, instant=False).grade(grade_unit()).grades
+    assert set(threads[:3]) == {threading.current_thread()} != set(threads[3:])
+    (busy,) = future.result().busy
+    assert busy.kind == "grade"
+
+
+def test_which_graders_are_instant() -> None:
+    """Those that say so, if all graders inside them do; who says nothing is not."""
+    text = {"type": "string_check", "input": "a", "reference": "b", "operation": "eq"}
+    assert REGISTRY.instant(text)
+    assert REGISTRY.instant({"type": "length", "max": 3})
+    assert not REGISTRY.instant({"type": "regex", "pattern": "a"})
+    assert not REGISTRY.instant({"type": "multi", "graders": {"s": text}, "calculate_output": "s"})
+    assert not REGISTRY.instant({"type": "test_text_length"})
 
 
 def test_a_closed_host_leaves_no_thread() -> None:

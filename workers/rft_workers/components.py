@@ -24,7 +24,7 @@ from rft_core.errors import (
     WorkerBusyError,
     WorkerRefusedError,
 )
-from rft_core.hosting import GraderHost, SamplerHost, facts_of
+from rft_core.hosting import AnyGraderHost, SamplerHost, facts_of, host_grader
 from rft_core.registry import PluginOwner, Registry
 from rft_core.remote import convert
 from rft_core.remote.handshake import KIND_TO_PROTO, WorkerKind, check_release
@@ -43,7 +43,7 @@ class Served:
     key: Key
     type: str
     owner: PluginOwner
-    host: SamplerHost | GraderHost
+    host: SamplerHost | AnyGraderHost
     facts: Mapping[str, str] = field(default_factory=dict)
     users: int = 0
     """Calls and computations that use it now; it is not closed under them."""
@@ -63,7 +63,7 @@ class Served:
 
     @property
     def healthy(self) -> bool:
-        return not self.failed and not (isinstance(self.host, GraderHost) and self.host.exhausted)
+        return not self.failed and not (isinstance(self.host, AnyGraderHost) and self.host.exhausted)
 
 
 class Components:
@@ -184,12 +184,12 @@ class Components:
             model=model,
         )
         component: Any = registry.build(self.kind, raw, context)
-        host: SamplerHost | GraderHost
+        host: SamplerHost | AnyGraderHost
         if self.kind == "sampler":
             host = SamplerHost(component)
             host.info()
         else:
-            host = GraderHost(component, self._concurrency)
+            host = host_grader(component, self._concurrency, instant=registry.instant(raw))
         return Served(key=key, type=str(raw["type"]), owner=owner, host=host, facts=facts_of(component))
 
 

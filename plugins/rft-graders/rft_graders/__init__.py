@@ -83,6 +83,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             summary="1 if two strings are equal, different, or one contains the other; else 0.",
             variables=template_variables,
             needs_tokens=lambda config: False,
+            instant=lambda config: True,
         ),
         GraderSpec(
             name="text_similarity",
@@ -125,6 +126,7 @@ def rft_graders() -> Iterable[GraderSpec]:
             summary="1 for a text as long as it should be, less in a straight line beyond.",
             variables=format_variables,
             needs_tokens=lambda config: config.unit == "tokens",
+            instant=lambda config: True,
         ),
         GraderSpec(
             name="repetition",
