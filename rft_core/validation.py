@@ -7,7 +7,6 @@ Rows are visited once each and not kept; per row there remain two 8-byte digests
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -22,8 +21,6 @@ from rft_core.template import Variable, compile_variable
 
 EXAMPLES = 5
 PERCENTILES = (50, 90, 95, 99)
-
-_SPACE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,7 +217,7 @@ def _count(counter: list[int], index: int) -> None:
 def normalised(text: str) -> str:
     """Text by which near duplicates are found: case folded, runs of white space as one space. Digits and
     signs stay, because `3 + 4` and `3 - 4` are two tasks."""
-    return _SPACE.sub(" ", text).strip().casefold()
+    return " ".join(text.split()).casefold()
 
 
 def _digest64(data: bytes) -> int:
