@@ -75,6 +75,19 @@ LIFECYCLE_HOOKS = (
 )
 
 
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Without Python's search for dead reference cycles. While modules load it goes over ever more objects, all of
+    them in use: up to a seventh of the time that plugins, or torch, need to load."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 @dataclass(frozen=True, kw_only=True)
 class PluginOwner:
     """The distribution behind a plugin."""
@@ -114,14 +127,10 @@ class Registry:
         self._observers: list[tuple[PluginOwner, str, Callable[..., None]]] = []
 
     @classmethod
+    @_nothing_collected()
     def discover(cls, disabled: Iterable[str] = ()) -> Registry:
         """Load every installed plugin but the `disabled` ones and those that `RFT_DISABLED_PLUGINS` lists,
         by entry point or distribution. Never raises because of a plugin."""
-        with _nothing_collected():
-            return cls._discover(disabled)
-
-    @classmethod
-    def _discover(cls, disabled: Iterable[str]) -> Registry:
         registry = cls()
         listed = os.environ.get(DISABLED_VARIABLE, "").split(",")
         skip = {name.strip() for name in (*disabled, *listed)}
@@ -297,19 +306,6 @@ class Registry:
                     "plugin_hook_failed", plugin=str(owner), hook=hook, error=f"{type(error).__name__}: {error}"
                 )
                 self._observers.remove(entry)
-
-
-@contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """Without Python's search for dead reference cycles. While modules load it goes over ever more objects, all of
-    them in use: a seventh of the time that plugins, or torch, need to load."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _specs(hook: str, answer: object, wanted: type[Spec]) -> Iterable[Spec]:

@@ -110,7 +110,7 @@ def test_optimizers_keep_the_contract(
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_policy_learns_what_is_rewarded(tmp_path: Path, dtype: str, optimizer: dict[str, Any]) -> None:
     """The reward rises, sampler and trainer agree on log-probabilities, each rollout is trained on once."""
-    outcome = engine("run", on_cuda(tmp_path, dtype, optimizer=optimizer), "--name", "tiny", env=ONE_THREAD)
+    outcome = engine("run", on_cuda(tmp_path, dtype, optimizer=optimizer), "--name", "tiny", env=ONE_THREAD, fresh=True)
     assert outcome.code == 0, outcome.errors
     run_dir = tmp_path / "runs" / "tiny"
     audit(run_dir)
@@ -128,7 +128,7 @@ def test_killed_and_resumed(tmp_path: Path, dtype: str, target: str) -> None:
     steps = {"steps": 24, "batch_size": 8, "group_size": 4, "unit_size": 2}
     run_file = on_cuda(tmp_path, dtype, training=steps, checkpoints={"interval": 5})
     run_dir = tmp_path / "runs" / "tiny"
-    process = launch("run", run_file, "--name", "tiny", env=ONE_THREAD)
+    process = launch("run", run_file, "--name", "tiny", env=ONE_THREAD, fresh=True)
     for after in (4, 13):
         while process.poll() is None and len(lines(run_dir)) < after:
             time.sleep(0.01)
@@ -136,7 +136,7 @@ def test_killed_and_resumed(tmp_path: Path, dtype: str, target: str) -> None:
         assert kill(process, target)
         if target != "engine":
             break
-        process = launch("resume", run_dir, env=ONE_THREAD)
+        process = launch("resume", run_dir, env=ONE_THREAD, fresh=True)
     _, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors
     audit(run_dir, resampled=True)
@@ -150,7 +150,7 @@ def test_two_equal_runs(tmp_path: Path) -> None:
     """Two runs of one file: the same rows in the same order, and results alike. Bits are not promised."""
     ends = []
     for name in ("one", "two"):
-        outcome = engine("run", on_cuda(tmp_path / name, "float32"), "--name", "tiny", env=ONE_THREAD)
+        outcome = engine("run", on_cuda(tmp_path / name, "float32"), "--name", "tiny", env=ONE_THREAD, fresh=True)
         assert outcome.code == 0, outcome.errors
         ends.append(tmp_path / name / "runs" / "tiny")
     first, second = (summary(run_dir) for run_dir in ends)

@@ -156,12 +156,14 @@ def test_an_instant_grader_is_asked_in_the_calling_thread() -> None:
             raise SystemExit(3)
         return [Grade.score(group.ordinal + rollout.sample / 10) for rollout in group.rollouts]
 
-    before = threading.active_count()
+    before = set(threading.enumerate())
     host = host_grader(FunctionGrader(grade), 4, instant=True)
-    assert threading.active_count() == before
     future = host.submit(grade_unit())
+    assert set(threading.enumerate()) <= before
     assert future.done()
-    assert future.result().grades == host_grader(FunctionGrader(grade), 4, instant=False).grade(grade_unit()).grades
+    threaded = host_grader(FunctionGrader(grade), 4, instant=False)
+    assert future.result().grades == threaded.grade(grade_unit()).grades
+    threaded.close()
     assert set(threads[:3]) == {threading.current_thread()} != set(threads[3:])
     (busy,) = future.result().busy
     assert busy.kind == "grade"
@@ -172,8 +174,11 @@ def test_which_graders_are_instant() -> None:
     text = {"type": "string_check", "input": "a", "reference": "b", "operation": "eq"}
     assert REGISTRY.instant(text)
     assert REGISTRY.instant({"type": "length", "max": 3})
-    assert not REGISTRY.instant({"type": "regex", "pattern": "a"})
-    assert not REGISTRY.instant({"type": "multi", "graders": {"s": text}, "calculate_output": "s"})
+    regex = {"type": "regex", "pattern": "a"}
+    assert not REGISTRY.instant(regex)
+    assert REGISTRY.instant({"type": "multi", "graders": {"s": text}, "calculate_output": "s"})
+    assert not REGISTRY.instant({"type": "multi", "graders": {"s": text}, "calculate_output": "s" + " + s" * 200})
+    assert not REGISTRY.instant({"type": "multi", "graders": {"s": text, "r": regex}, "calculate_output": "s + r"})
     assert not REGISTRY.instant({"type": "test_text_length"})
 
 

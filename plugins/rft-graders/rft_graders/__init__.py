@@ -16,6 +16,9 @@ from rft_graders.format_config import (
     format_variables,
 )
 
+SHORT_FORMULA_CHARS = 200
+"""A `multi` grader whose formula is no longer takes microseconds for it."""
+
 
 def _string_check(config: StringCheckConfig, context: BuildContext) -> Grader:
     from rft_graders.compare import string_check
@@ -143,5 +146,6 @@ def rft_graders() -> Iterable[GraderSpec]:
             summary="Combines the scores of other graders by a formula.",
             nested=_nested,
             needs_tokens=lambda config: False,
+            instant=lambda config: len(config.calculate_output) <= SHORT_FORMULA_CHARS,
         ),
     ]

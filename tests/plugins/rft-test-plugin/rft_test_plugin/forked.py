@@ -7,7 +7,6 @@ What a fork cannot show (the installed script, imports, another hash seed) is sh
 from __future__ import annotations
 
 import atexit
-import gc
 import multiprocessing
 import os
 import resource
@@ -17,6 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -69,7 +69,8 @@ class ForkedEngine:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it may end meanwhile
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         with _bookkeeping:
@@ -95,7 +96,6 @@ def _become_engine(
     from rft_core.cli import main
 
     importlib.reload(failpoints)  # reads the environment when it is imported
-    gc.enable()
     try:
         main()
     finally:
