@@ -32,12 +32,15 @@ from rft_core.runs.checks import (
     rules_numbers,
     rules_parts,
     rules_right,
+    search,
 )
 from rft_core.runs.checks.answers import Answer, is_number, number_of
 from rft_core.runs.checks.bench import Batch, Bench, Tried
-from rft_core.runs.checks.case import Case
+from rft_core.runs.checks.case import PROCESS_ENDED, Case
+from rft_core.runs.checks.references import as_text
 from rft_core.runs.checks.report import CheckReport, Finding
 from rft_core.runs.checks.size import Size, measure
+from rft_core.runs.checks.stubs import ENDLESS, stubs
 from rft_core.stats import rank_correlation
 from rft_core.types import Item, Outcome, TokenUsage
 
@@ -119,8 +122,11 @@ class _Check:
             size = measure(bench, self.items, rows=self.options.rows, budget_s=self.options.budget_s, paid=self.paid)
             found = self._look(bench, size)
             items = list(self.items)[: size.rows]
+            tactics = self._search(bench, size, found)
             batches = [
-                Batch(row=n, item=item, answers=plan.answers_for(self.items, n, found, self.clues, size.answers))
+                Batch(
+                    row=n, item=item, answers=plan.answers_for(self.items, n, found, self.clues, size.answers, tactics)
+                )
                 for n, item in enumerate(items)
             ]
             start_s = time.monotonic()
@@ -166,6 +172,12 @@ class _Check:
             found.moves = discover.moving_keys(bench, items, found)
         return found
 
+    def _search(self, bench: Bench, size: Size, found: discover.Found) -> list[search.Tactic]:
+        if not size.plenty or found.way is None:
+            return []
+        rows = spread_over(len(self.items), size.look_rows)
+        return search.search(bench, self.items, rows, found.way, self.clues)
+
     def _samples(self, bench: Bench, items: Sequence[Item]) -> list[list[Tried]]:
         batches = [
             Batch(row=n, item=item, answers=[Answer(kind="sample", text=text) for text in self.samples[n]])
@@ -190,10 +202,10 @@ class _Check:
         return found
 
     def _odd(self, bench: Bench, items: Sequence[Item], found: discover.Found) -> list[Tried]:
-        """Odd texts, each beside the reference in a group of its own; none more after one that hangs."""
+        """Odd texts, each beside the reference in a group of its own; none more after one that hangs or ends it."""
         tried: list[Tried] = []
         for row, item in enumerate(items[:ODD_ROWS]):
-            answers = list(adversarial.odd_junk())
+            answers = list(adversarial.odd_junk(found.way.write if found.way is not None else None))
             reference = []
             if found.way is not None and (text := found.way.text(item.row)) is not None:
                 reference = [Answer(kind="reference", text=text)]
@@ -203,10 +215,14 @@ class _Check:
                     answers.append(Answer(kind="no_expression", text=found.way.write(code.replace("__(", "_("))))
             if row == 0 and self.replaceable:
                 answers += [Answer(kind="code", text=text) for text in adversarial.ENDING_CODE]
+                if found.way is not None:
+                    answers.append(Answer(kind="odd_number", text=found.way.write(adversarial.HUGE_POWER)))
+                    if self.clues.runs_code:
+                        answers += stubs(as_text(found.way.value(item.row)), found.way.write, (ENDLESS,), "endless")
             for answer in answers:
                 graded = bench.grade([Batch(row=row, item=item, answers=[*reference, answer])], silent=True)[0]
                 tried.append(graded[-1])
-                if graded[-1].grade.outcome == Outcome.TIMED_OUT:
+                if graded[-1].grade.outcome == Outcome.TIMED_OUT or PROCESS_ENDED in (graded[-1].grade.message or ""):
                     return tried
         return tried
 

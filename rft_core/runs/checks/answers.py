@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ MAX_FIELDS = 3
 FEW_WORDS = 3
 ALTERNATIVES = re.compile(r"[|/;]|\bor\b")
 """What stands between answers of which any is right."""
+MANY_WORDS = 6
+FAR_SHARE = 0.05
+"""Of a number: within it another may count as equal."""
+_DIGITS = str.maketrans("0123456789", "6758493021")
 _NUMBER = re.compile(r"\s*-?\d+(?:\.\d+)?\s*%?\s*")
 
 
@@ -63,6 +68,9 @@ def near_misses(value: Json, write: Callable[[Json], str]) -> Iterator[Answer]:
         if len(words) > 1:
             middle = len(words) // 2
             yield Answer(kind="word_dropped", text=write(" ".join(words[:middle] + words[middle + 1 :])))
+        stripped = text.strip()
+        if len(stripped) > 3 and stripped[len(stripped) // 2].isalnum():
+            yield Answer(kind="middle_letter", text=write(stripped[len(stripped) // 2]))
         if len(text) > 3:
             at = len(text) // 2
             other = "x" if text[at] != "x" else "q"
@@ -91,10 +99,24 @@ def _numbers(value: Json, write: Callable[[Json], str]) -> Iterator[Answer]:
         yield Answer(kind="negated", text=like(-number))
     if "." in text and number and float(re.sub(r"[.% ]", "", text)) != number:
         yield Answer(kind="point_moved", text=write(text.replace(".", "")))
+        if abs(number - int(number)) > FAR_SHARE * abs(number):  # else its whole part alone may be near enough
+            yield Answer(kind="point_spoilt", text=write(text.replace(".", "x")))
+    if (other := _other_fraction(number)) is not None and not whole:
+        yield Answer(kind="fraction_changed", text=like(other), note="the same whole number")
+    if whole and number:
+        yield Answer(kind="digit_added", text=write(f"{text}9"), note="ten times as large")
     first = re.search(r"[1-9]", text)
     if first:
         digit = str(int(first[0]) % 9 + 1)
         yield Answer(kind="digit_changed", text=write(text[: first.start()] + digit + text[first.end() :]))
+
+
+def _other_fraction(number: float) -> float | None:
+    """A number with the same whole part that is further away than `FAR_SHARE`; None if there is none."""
+    below = math.copysign(math.floor(abs(number)), number)
+    apart = [below + math.copysign(part, number) for part in (0.05, 0.95)]
+    far = max(apart, key=lambda other: abs(other - number))
+    return far if number and abs(far - number) > FAR_SHARE * abs(number) else None
 
 
 def _parts(text: str, write: Callable[[Json], str]) -> Iterator[Answer]:
@@ -110,26 +132,34 @@ def _parts(text: str, write: Callable[[Json], str]) -> Iterator[Answer]:
     without = re.sub(r"\d", "", text)
     if short and without != text and re.search(r"[^\W\d_]", without):
         yield Answer(kind="digits_dropped", text=write(without.strip()))
+        yield Answer(kind="letters_changed", text=write(codecs.encode(text, "rot13")))
     if short and len(text) > 5 and without.strip(" .,:;-/") and not ALTERNATIVES.search(text):
         # Cut within a word: a name's last word may do for the name.
         yield Answer(kind="half", text=write(text[: -(len(words[-1]) + 1) // 2].strip()), note="first")
         yield Answer(kind="half", text=write(text[(len(words[0]) + 1) // 2 :].strip()), note="last")
     if short:
         yield from _other_numbers(text, write)
-    parts = parts_of(text)
-    if len(parts) > 2:
-        mark = re.search(r"[,;\n]\s*", text)
-        assert mark is not None
-        yield Answer(kind="first_part", text=write(parts[0]))
-        yield Answer(kind="second_part", text=write(parts[1]))
-        yield Answer(kind="first_part_often", text=write(mark[0].join([parts[0]] * len(parts))))
-        yield Answer(kind="reversed", text=write(mark[0].join(parts[::-1])))
-        yield Answer(kind="rotated", text=write(mark[0].join([*parts[1:], parts[0]])))
+    changed = _digits_changed(text)
+    if changed != text and not short:
+        yield Answer(kind="digits_changed", text=write(changed))
+    if len(words) >= MANY_WORDS:
+        yield Answer(kind="long_half", text=write(" ".join(words[: len(words) // 2])), note="first")
+        yield Answer(kind="long_half", text=write(" ".join(words[len(words) // 2 :])), note="last")
     long = sorted(dict.fromkeys(re.findall(r"[^\W\d_]{3,}", text)), key=lambda w: -len(w))
     if len(long) > 2 and not ALTERNATIVES.search(text):
         for word in long[:2]:
             yield Answer(kind="one_word", text=write(word), note=word)
             yield Answer(kind="one_word_often", text=write(" ".join([word] * max(5, len(long)))), note=word)
+
+
+def _digits_changed(text: str) -> str:
+    """With other numbers, but for those that number lines."""
+    lines = []
+    for line in text.split("\n"):
+        ordinal = re.match(r"\s*\d*[.):]?\s*", line)
+        assert ordinal is not None
+        lines.append(ordinal[0] + line[ordinal.end() :].translate(_DIGITS))
+    return "\n".join(lines)
 
 
 def _tokens(text: str) -> list[str]:
@@ -145,11 +175,6 @@ def _other_numbers(text: str, write: Callable[[Json], str]) -> Iterator[Answer]:
             yield Answer(
                 kind="number_changed", text=write(text[: number.start()] + changed + text[number.end() :]), note=note
             )
-
-
-def parts_of(text: str) -> list[str]:
-    """The entries of a list in commas, semicolons or lines; the text itself if it is none."""
-    return [part.strip() for part in re.split(r"[,;\n]", text) if part.strip()]
 
 
 def _parsed(text: str) -> Json:
@@ -198,18 +223,14 @@ def _surrounded(text: str, written: str) -> Iterator[Answer]:
 
 def scrambled(text: str) -> str:
     """Every letter and digit replaced by another of its kind."""
-    digits = str.maketrans("0123456789", "6758493021")
-    return codecs.encode(text, "rot13").translate(digits)
+    return codecs.encode(text, "rot13").translate(_DIGITS)
 
 
 def listings(own: str, others: list[str], write: Callable[[Json], str]) -> Iterator[Answer]:
-    """Every answer of the data in one text, the own one first, last and in the middle. Of one that is a list also
-    its first entry beside a wrong one."""
+    """Every answer of the data in one text, the own one first, last and in the middle; in one form, and each in its
+    own."""
     rest = [o for o in dict.fromkeys(others) if o != own]
     middle = len(rest) // 2
     for order in ([*rest, own], [own, *rest], [*rest[:middle], own, *rest[middle:]]):
         yield Answer(kind="listing", text=write(", ".join(order)))
-    if len(parts_of(own)) > 1 and rest:
-        wrong = next((p for o in rest for p in parts_of(o) if p not in own), None)
-        if wrong is not None:
-            yield Answer(kind="part_and_wrong", text=write(", ".join([parts_of(own)[0], wrong])))
+        yield Answer(kind="listing_forms", text="\n".join(map(write, order)))

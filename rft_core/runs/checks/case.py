@@ -25,6 +25,8 @@ EQUAL = 0.05
 WRONG = ("other", "prose")
 TOO_CLOSE = 0.8
 """Of what the right answer gets over the worst: a wrong one that gets more is as good as right."""
+PROCESS_ENDED = "process ended"
+"""In the message of a grade whose grader's process died over it."""
 LEAST_ROWS = 3
 """In fewer a finding about a part of the right answer may be chance."""
 PLAIN_JUNK = frozenset({"prose", "repeated", "long", "long_repeated", "empty", "whitespace"})

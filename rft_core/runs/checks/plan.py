@@ -9,20 +9,27 @@ from rft_core.runs.checks import adversarial
 from rft_core.runs.checks.answers import Answer, listings, near_misses
 from rft_core.runs.checks.clues import Clues
 from rft_core.runs.checks.discover import Found, Way
+from rft_core.runs.checks.entries import near_lists
 from rft_core.runs.checks.references import as_text, leaves
+from rft_core.runs.checks.search import Tactic, holds
+from rft_core.runs.checks.stubs import stubs
 from rft_core.types import Item
 
 FIRST = frozenset({"reference", "other", "empty", "prose", "idk", "injection", "control", "prompt", "repeated", "listing", "config", "embedded", "number_off", "format_only"})  # fmt: skip
 """What a slow grader is asked first."""
 
 
-def answers_for(items: Sequence[Item], position: int, found: Found, clues: Clues, most: int) -> list[Answer]:
-    """What is tried on a row in one group, each text once; the right answer first, then the most telling."""
-    made = list(_all(items, position, found.way, clues))
-    seen: dict[str, Answer] = {}
+def answers_for(
+    items: Sequence[Item], position: int, found: Found, clues: Clues, most: int, tactics: Sequence[Tactic] = ()
+) -> list[Answer]:
+    """What is tried on a row in one group, each text once of a kind; the right answer first, then the most telling."""
+    made = list(_all(items, position, found.way, clues, tactics))
+    own = made[0].text if made and made[0].kind == "reference" else None
+    seen: dict[tuple[str, str], Answer] = {}
     ordered = made if len(made) <= most else sorted(_by_turns(made), key=lambda a: a.kind != "reference")
     for answer in ordered:
-        seen.setdefault(answer.text, answer)
+        if answer.kind == "reference" or answer.text != own:  # an edit that leaves it as it was is none
+            seen.setdefault((answer.kind, answer.text), answer)
     return list(seen.values())[:most]
 
 
@@ -36,10 +43,12 @@ def _by_turns(made: list[Answer]) -> list[Answer]:
     return [a for _, _, a in sorted(keyed, key=lambda entry: entry[:2])]
 
 
-def _all(items: Sequence[Item], position: int, way: Way | None, clues: Clues) -> Iterator[Answer]:
+def _all(
+    items: Sequence[Item], position: int, way: Way | None, clues: Clues, tactics: Sequence[Tactic]
+) -> Iterator[Answer]:
     item = items[position]
     if way is not None and (own := way.text(item.row)) is not None:
-        yield from _of_way(items, position, way, own)
+        yield from _of_way(items, position, way, own, tactics)
     else:
         for _, value in leaves(item.row):
             yield Answer(kind="row_value", text=as_text(value))
@@ -49,19 +58,26 @@ def _all(items: Sequence[Item], position: int, way: Way | None, clues: Clues) ->
     yield from adversarial.ladder()
 
 
-def _of_way(items: Sequence[Item], position: int, way: Way, own: str) -> Iterator[Answer]:
+def _of_way(items: Sequence[Item], position: int, way: Way, own: str, tactics: Sequence[Tactic]) -> Iterator[Answer]:
     item = items[position]
     value = way.value(item.row)
     yield Answer(kind="reference", text=own)
-    texts = []
+    texts, values = [], []
     for step in range(1, len(items)):
         other = items[(position + step) % len(items)]
         text = way.text(other.row)
         if text is not None and not same(text, own):
-            texts.append(as_text(way.value(other.row)))
+            values.append(way.value(other.row))
+            texts.append(as_text(values[-1]))
             if len(texts) <= 6:
                 yield Answer(kind="other", text=text, note=f"of {other.key}")
     yield from near_misses(value, way.write)
+    yield from near_lists(value, values, way.write)
+    yield from stubs(as_text(value), way.write)
+    for tactic in tactics:
+        written = tactic.write(position)
+        if written is not None and not holds(written, as_text(value)) and not holds(as_text(value), written):
+            yield Answer(kind="tactic", text=written, note=tactic.name)
     if texts:
         yield from listings(as_text(value), texts, way.write)
         if way.form != "plain":

@@ -15,6 +15,8 @@ MAX_DEPTH = 3
 MAX_PATHS = 14
 MAX_UNIT = 12
 """Characters of a text that may be a unit."""
+CODE = re.compile(r"(?=.*\d)\S{2,12}")
+"""A text with a digit and without spaces: another letter makes another thing of it."""
 _WORDS = re.compile(r"[a-z]+|\d+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 ANSWER_WORDS = frozenset(

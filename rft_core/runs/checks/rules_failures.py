@@ -8,7 +8,7 @@ from itertools import groupby
 
 from rft_core.runs.checks.adversarial import ODD
 from rft_core.runs.checks.bench import Tried
-from rft_core.runs.checks.case import Case
+from rft_core.runs.checks.case import PROCESS_ENDED, Case
 from rft_core.runs.checks.references import RESERVED, is_metadata_name
 from rft_core.runs.checks.report import Finding, Severity
 from rft_core.types import Outcome
@@ -17,6 +17,7 @@ MOST_FAILED = 0.05
 """Of ordinary answers, for a grader that runs here."""
 MOST_FAILED_PAID = 0.2
 """For one that asks somebody, whose failures may pass."""
+MOST_UNJUDGED = 0.8
 TINY = 1e-9
 
 
@@ -32,13 +33,13 @@ def failures(case: Case) -> Iterator[Finding]:
             evidence=case.evidence(failed),
         )
         return
-    hung = [t for t in case.seen if t.grade.outcome == Outcome.TIMED_OUT]
+    hung = [t for t in (*case.seen, *case.odd) if t.grade.outcome == Outcome.TIMED_OUT]
     if hung:
         few = case.paid and len(hung) <= MOST_FAILED_PAID * len(case.seen)
         yield Finding(
             kind="hangs",
             severity="warning" if few else "error",
-            message=f"{len(hung)} of {len(case.seen)} grades took too long: {_kinds(hung)}",
+            message=f"{len(hung)} of {len(case.seen) + len(case.odd)} grades took too long: {_kinds(hung)}",
             evidence=case.evidence(hung),
         )
     yield from _failed_rows(case, ordinary)
@@ -91,7 +92,7 @@ def _failed_answers(case: Case, ordinary: Sequence[Tried], failed: Sequence[Trie
         )
     odd = [t for t in case.odd if t.failed and t.grade.outcome != Outcome.TIMED_OUT]
     if odd:
-        died = [t for t in odd if "process ended" in (t.grade.message or "")]
+        died = [t for t in odd if PROCESS_ENDED in (t.grade.message or "")]
         yield Finding(
             kind="fails_on_odd_answers",
             severity="error" if died else "warning",
@@ -121,6 +122,16 @@ def nothing(case: Case) -> Iterator[Finding]:
             severity="warning",
             message=f"the grader had no opinion on {len(silent)} of {len(tried)} answers; they teach nothing",
             evidence=case.evidence(silent),
+        )
+    others = list(case.of_kind("other"))
+    unjudged = [t for t in others if t.grade.outcome == Outcome.ABSTAINED]
+    if others and len(unjudged) >= MOST_UNJUDGED * len(others):
+        yield Finding(
+            kind="abstains",
+            severity="error",
+            message=f"the grader has no opinion on {len(unjudged)} of {len(others)} wrong answers in the right form: "
+            "only right ones are left to compare",
+            evidence=case.evidence(unjudged),
         )
     if not rewards or len(rewards) < 0.5 * len(case.seen):
         return

@@ -10,7 +10,7 @@ from statistics import mean
 
 from rft_core.runs.checks.answers import is_number
 from rft_core.runs.checks.bench import Tried
-from rft_core.runs.checks.case import EQUAL, TOO_CLOSE, Case
+from rft_core.runs.checks.case import EQUAL, LEAST_ROWS, TOO_CLOSE, Case
 from rft_core.runs.checks.plan import same
 from rft_core.runs.checks.references import as_text
 from rft_core.runs.checks.report import Finding, Severity
@@ -24,8 +24,12 @@ PAID = 0.1
 SHORT = 3
 """Characters of a reference that stands in other words by chance."""
 FEW_OPTIONS = 10
-JUDGED = ("empty", "whitespace", "idk", "prose", "prompt", "repeated", "long", "long_repeated", "injection", "config", "score_json", "everything", "odd_number", "code")  # fmt: skip
+JUDGED = ("empty", "whitespace", "idk", "nothing", "any_number", "tactic", "stub", "prose", "prompt", "repeated", "long", "long_repeated", "injection", "config", "score_json", "everything", "odd_number", "code")  # fmt: skip
+SAME_BY_NOTE = ("tactic", "stub")
+"""Kinds whose texts differ from row to row; what they have in common is their note."""
 NAMES = {
+    "nothing": "a word for nothing",
+    "any_number": "one number in all rows",
     "idk": "'I don't know'",
     "prompt": "the prompt copied",
     "injection": "instructions to the grader",
@@ -69,7 +73,8 @@ def _junk(case: Case) -> Iterator[Finding]:
         worth, best = _best_text(case, kind)
         limits = (0.9, 0.6) if kind == "format_only" else (WELL, SOMEWHAT)
         if best and worth >= limits[1]:
-            (well if worth >= limits[0] else somewhat).append((NAMES.get(kind, kind), worth, best))
+            name = best[0].answer.note if kind in SAME_BY_NOTE else NAMES.get(kind, kind)
+            (well if worth >= limits[0] else somewhat).append((name, worth, best))
     severities: tuple[tuple[Severity, list[tuple[str, float, list[Tried]]]], ...]
     severities = (("error", well), ("warning", somewhat))
     for severity, found in severities:
@@ -123,9 +128,10 @@ def _best_text(case: Case, kind: str) -> tuple[float, list[Tried]]:
         worth = case.junk_worth(tried)
         if worth is None:
             continue
-        key = kind if kind == "prompt" else tried.answer.text
+        key = tried.answer.note if kind in SAME_BY_NOTE else kind if kind == "prompt" else tried.answer.text
         by_text[key].append((tried, min(worth, 2.0)))
-    scored = [(mean(w for _, w in some), [t for t, _ in some]) for some in by_text.values()]
+    least = LEAST_ROWS if kind in SAME_BY_NOTE else 1
+    scored = [(mean(w for _, w in some), [t for t, _ in some]) for some in by_text.values() if len(some) >= least]
     return max(scored, key=lambda pair: pair[0]) if scored else (0.0, [])
 
 
@@ -156,10 +162,14 @@ def _substring(case: Case) -> Iterator[Finding]:
 def _listing(case: Case) -> Iterator[Finding]:
     way = case.found.way
     assert way is not None
-    by_row: dict[int, float] = {}
-    for tried, worth in case.worths("listing"):
-        by_row[tried.row] = min(by_row.get(tried.row, 2.0), worth)
-    if not by_row or mean(min(w, 1.0) for w in by_row.values()) < WELL:
+    accepted, kind = 0.0, "listing"
+    for some in ("listing", "listing_forms"):
+        by_row: dict[int, float] = {}
+        for tried, worth in case.worths(some):
+            by_row[tried.row] = min(by_row.get(tried.row, 2.0), worth)
+        if by_row and (share := mean(min(w, 1.0) for w in by_row.values())) > accepted:
+            accepted, kind = share, some
+    if accepted < WELL:
         return
     values: list[str] = []
     for item in case.items:
@@ -167,13 +177,12 @@ def _listing(case: Case) -> Iterator[Finding]:
         if not any(same(text, v) for v in values):
             values.append(text)
     few = len(values) <= FEW_OPTIONS and len(values) <= 0.5 * len(case.items)
-    accepted = mean(min(w, 1.0) for w in by_row.values()) >= 1 - EQUAL
     yield Finding(
         kind="listing",
-        severity="error" if accepted and (few or all(map(is_number, values))) else "warning",
+        severity="error" if accepted >= 1 - EQUAL and (few or all(map(is_number, values))) else "warning",
         message=f"naming all answers of the data counts as right in any order ({len(values)} different answers in "
         f"{len(case.items)} rows)",
-        evidence=case.evidence(list(case.of_kind("listing"))),
+        evidence=case.evidence(list(case.of_kind(kind))),
     )
 
 

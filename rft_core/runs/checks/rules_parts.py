@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sized
 
+from rft_core.rows import prompt_text
 from rft_core.runs.checks.bench import Tried
 from rft_core.runs.checks.case import EQUAL, LEAST_ROWS, Case
-from rft_core.runs.checks.references import as_text
+from rft_core.runs.checks.entries import asks_for_order, entries_of
+from rft_core.runs.checks.references import CODE, as_text
 from rft_core.runs.checks.report import Finding
 
 HALF = 0.5
+AROUND = ("explained", "trailing", "buried")
+"""The right answer with idle words before it, after it, and on both sides."""
+AHEAD = 0.25
+"""Of the span: so much better is better."""
 FOOLED = 0.2
 """Of the span: by so much a wrong answer must be ahead of the right one."""
 
@@ -25,6 +32,10 @@ def parts(case: Case) -> Iterator[Finding]:
     yield from _half(case)
     yield from _one_word(case)
     yield from _turned_round(case)
+    yield from _wrong_entries(case)
+    yield from _long_half(case)
+    yield from _letters(case)
+    yield from _bare(case)
     yield from _fields(case)
     yield from _other_form(case)
 
@@ -144,14 +155,111 @@ def _one_word(case: Case) -> Iterator[Finding]:
 
 
 def _turned_round(case: Case) -> Iterator[Finding]:
-    """A list in reverse order scores as the right one, and not in any order."""
-    full, rows = _full_though_not(case, "reversed", "rotated")
-    if _many(full, rows):
+    """A list in another order scores as the right one where the prompt asks for an order, or in reverse only."""
+    rotated = {t.row: worth for t, worth in case.worths("rotated")}
+    found = [(t, worth) for t, worth in case.worths("reversed") if t.row in rotated]
+    full = [t for t, worth in found if worth >= 1 - EQUAL]
+    asked = [t for t in full if asks_for_order(prompt_text(case.items[t.row].row))]
+    reverse_only = [t for t in full if rotated[t.row] < 1 - 2 * EQUAL]
+    where = f"rows the right list in {'reverse' if _many(reverse_only, len(found)) else 'another'} order scores as well"
+    if _many(asked, len(found)):
+        yield Finding(
+            kind="wrong_accepted",
+            severity="error",
+            message=f"in {len(asked)} of {len(found)} {where}, and the prompt asks for an order",
+            evidence=case.evidence(asked),
+        )
+    elif _many(reverse_only, len(found)):
         yield Finding(
             kind="wrong_accepted",
             severity="warning",  # a path may be walked from either end
-            message=f"in {len(full)} of {rows} rows the right list in reverse order scores as well, in others it does not",
+            message=f"in {len(reverse_only)} of {len(found)} {where}, in others it does not",
+            evidence=case.evidence(reverse_only),
+        )
+
+
+def _either(case: Case, kind: str) -> tuple[list[Tried], int]:
+    """The answers of a kind that score as the right one in rows where both of its notes do, and the rows with both."""
+    by_row: dict[int, dict[str, tuple[Tried, float]]] = defaultdict(dict)
+    for tried, worth in case.worths(kind):
+        by_row[tried.row][tried.answer.note] = (tried, worth)
+    both = [row for row in by_row.values() if len(row) > 1]
+    full = [row for row in both if min(worth for _, worth in row.values()) >= 1 - EQUAL]
+    return [tried for row in full for tried, _ in row.values()], len(both)
+
+
+def _wrong_entries(case: Case) -> Iterator[Finding]:
+    """A list with entries of other rows' lists, before or after its own, or in the place of one, scores as the right
+    one. Nothing of it where one entry alone does, so that they are names for one thing; no error where idle words
+    around the list cost nothing either, unless the entries are codes: then it is looked for in a text."""
+    way = case.found.way
+    assert way is not None
+    alone = [t.row for t, worth in case.worths("second_part") if worth >= 1 - EQUAL]
+    in_text = {kind: {t.row for t, worth in case.worths(kind) if worth >= 1 - EQUAL} for kind in AROUND}
+    found_anywhere = in_text["buried"] | (in_text["explained"] & in_text["trailing"])
+    entries = [e for item in case.items if (e := entries_of(way.value(item.row))) is not None]
+    codes = all(CODE.fullmatch(as_text(part)) for e in entries for part in e.parts)
+    for kind, what in (
+        ("entries_added", "the right list with wrong entries added to it"),
+        ("entry_wrong", "the right list with any one of its entries wrong"),
+    ):
+        full, rows = _either(case, kind)
+        found = {t.row for t in full if t.row not in alone}
+        if _many(found, rows):
+            yield Finding(
+                kind="wrong_accepted",
+                severity="warning" if _many(found & found_anywhere, rows) and not codes else "error",
+                message=f"in {len(found)} of {rows} rows {what} scores as well",
+                evidence=case.evidence([t for t in full if t.row in found]),
+            )
+            return
+
+
+def _long_half(case: Case) -> Iterator[Finding]:
+    """Either half of a long answer scores as all of it. One alone may rightly: the end of a solution."""
+    full, rows = _either(case, "long_half")
+    found = {t.row for t in full}
+    if _many(found, rows):
+        yield Finding(
+            kind="wrong_accepted",
+            severity="error",
+            message=f"in {len(found)} of {rows} rows either half of the right answer scores as well as all of it",
             evidence=case.evidence(full),
+        )
+
+
+def _letters(case: Case) -> Iterator[Finding]:
+    """A number with other letters scores as the right one, in data where the letters, such as a unit, differ."""
+    way = case.found.way
+    assert way is not None
+    tried = case.worths("letters_changed")
+    full = [t for t, worth in tried if worth >= 1 - EQUAL]
+    letters = {re.sub(r"[\d\W_]", "", as_text(way.value(case.items[t.row].row))).casefold() for t, _ in tried}
+    if _many(full, len(tried)):
+        yield Finding(
+            kind="wrong_accepted",
+            severity="error" if len(letters) > 1 else "warning",
+            message=f"in {len(full)} of {len(tried)} rows the right answer with other letters scores as well",
+            evidence=case.evidence(full),
+        )
+
+
+def _bare(case: Case) -> Iterator[Finding]:
+    """With words around it, or twenty times over, the right answer scores better than alone in the form asked for."""
+    way = case.found.way
+    assert way is not None
+    by_row: dict[int, list[Tried]] = defaultdict(list)
+    for tried in case.of_kind(*AROUND):
+        right = case.right(tried.row)
+        if right is not None and tried.reward is not None:
+            by_row[tried.row] += [tried] if tried.reward - right > AHEAD * case.span else []
+    ahead = {row: some for row, some in by_row.items() if some}
+    if _many(ahead, len(by_row)):
+        yield Finding(
+            kind="reference_not_best",
+            severity="error" if way.given else "warning",
+            message=f"in {len(ahead)} of {len(by_row)} rows the right answer scores better with idle words around it",
+            evidence=case.evidence([t for some in ahead.values() for t in some]),
         )
 
 

@@ -9,14 +9,16 @@ from rft_core.runs.checks import references
 from rft_core.runs.checks.adversarial import JUNK
 from rft_core.runs.checks.answers import is_number, number_of
 from rft_core.runs.checks.case import EQUAL, LEAST_ROWS, TOO_CLOSE, Case
+from rft_core.runs.checks.references import CODE, as_text
 from rft_core.runs.checks.report import Finding
 
 MANY_WRONG = 0.25
 SOME_WRONG = 0.1
 FAR_NUMBERS = ("number_off", "number_near")
-KNOWN_WRONG = frozenset({"scrambled", *FAR_NUMBERS, "digit_changed"})
+KNOWN_WRONG = frozenset({"scrambled", *FAR_NUMBERS, "digit_changed", "digit_added"})
 """Wrong whatever is graded, so that one row says it."""
 MOVED = 0.02
+LIKE = 0.6
 CLOSE = 0.7
 
 
@@ -189,12 +191,16 @@ def _wrong_accepted(case: Case) -> Iterator[Finding]:
             message=f"answers of other rows get {mean(contrast):.0%} of what the right answer gets over the worst",
             evidence=case.evidence(others),
         )
+    yield from _by_likeness(case)
     way = case.found.way
     assert way is not None
     far = [
         ("number_off", "a number half as large again"),
         ("number_near", "a number larger by a fifth"),
         ("digit_changed", "a number with another first digit"),
+        ("digit_added", "a number ten times as large"),
+        ("fraction_changed", "a number with another fraction"),
+        ("point_spoilt", "a number with a letter for its point"),
     ]
     if not way.key or way.key in _moving(case):  # else the shape may be what the row asks for
         far = [
@@ -202,6 +208,8 @@ def _wrong_accepted(case: Case) -> Iterator[Finding]:
             ("backwards", "the right answer spelt backwards"),
             ("digits_dropped", "the right answer without its digits"),
             ("point_moved", "a number without its decimal point"),
+            ("middle_letter", "one letter of the right answer"),
+            ("digits_changed", "the right answer with other numbers"),
             *far,
         ]
     for kind, what in far:
@@ -230,3 +238,24 @@ def _wrong_accepted(case: Case) -> Iterator[Finding]:
                 message=f"in {len(full)} of {len(near)} rows {what} scores as well as the right one",
                 evidence=case.evidence(full),
             )
+
+
+def _by_likeness(case: Case) -> Iterator[Finding]:
+    """Numbers that share digits with the right one, and codes that share letters, are paid as if they were near."""
+    way = case.found.way
+    assert way is not None
+    values = [as_text(way.value(item.row)) for item in case.items]
+    codes = all(CODE.fullmatch(value) for value in values)
+    for kind, what in (
+        ("digit_added", "a number ten times as large, with the same digits first,"),
+        ("letter_changed", "a code with another letter"),
+    ):
+        near = [worth for _, worth in case.worths(kind)]
+        if (kind == "digit_added" or codes) and len(near) >= LEAST_ROWS and LIKE <= mean(near) < 1 - EQUAL:
+            yield Finding(
+                kind="wrong_accepted",
+                severity="error",
+                message=f"{what} gets {mean(near):.0%} of what the right one gets: they are compared as text",
+                evidence=case.evidence(list(case.of_kind(kind))),
+            )
+            return
