@@ -70,6 +70,8 @@ LEARNT = {
     "third/bad/hotel_concierge": "a text of the grader's own settings",
     "third/bad/news_topics": "unrelated prose gets",
     "third/bad/reverse_complement": "half of the right answer",
+    "third/bad/countdown_numbers": "number of the prompt gets 100%",
+    "third/bad/timeline_order": "and the prompt asks for an order",
     "fourth/bad/bill_of_lading": "one field of the right object alone scores as well as all of it, whichever of",
     "fourth/bad/infusion_rate": "naming all answers of the data",
     "fourth/bad/log_regex": "`.*`",
@@ -143,11 +145,13 @@ def test_what_once_got_through_is_caught(place: str) -> None:
 
 
 PRECISION = "len(g & w) / len(g) if g else 0.0"
+SETS_OF_ENTRIES = "w, g = set(item['answer'].split(', ')), {p.strip() for p in text.split(',')}"
+THREE = [f"{a}, {b}, {c}" for a, b, c in zip(WORDS, WORDS[5:] + WORDS[:5], WORDS[2:] + WORDS[:2], strict=True)]
 PARTIAL = {
     "one entry of the right list": (
         "w = set(item['answer'].split(', ')); g = {p.strip() for p in text.split(',') if p.strip()}; "
         + f"return {PRECISION}",
-        [f"{a}, {b}, {c}" for a, b, c in zip(WORDS, WORDS[5:] + WORDS[:5], WORDS[2:] + WORDS[:2], strict=True)],
+        THREE,
     ),
     "the right answer without its digits": (
         "return float([c for c in text if c.isalpha()] == [c for c in item['answer'] if c.isalpha()])",
@@ -161,6 +165,39 @@ PARTIAL = {
         "return float(text.split('-')[1:2] == [item['answer'].split('-')[1]])",
         [f"20{n + 10}-{n:02}-{n + 10}" for n in range(1, 13)],
     ),
+    "wrong entries added": (f"{SETS_OF_ENTRIES}; return float(w <= g)", THREE),
+    "any one of its entries wrong": (f"{SETS_OF_ENTRIES}; return float(len(w & g) > 1 and len(g) == 3)", THREE),
+    "in another order scores as well": (f"{SETS_OF_ENTRIES}; return float(w == g)", THREE),
+    "a number with another fraction": (
+        "return float(text.partition('.')[0] == item['answer'].partition('.')[0] and text.replace('.', '', 1).isdigit())",
+        [f"{n}.{n + 7}" for n in range(2, 8)] * 2,
+    ),
+    "they are compared as text": (
+        "return sum(a == b for a, b in zip(text, item['answer'])) / max(len(text), 4)",
+        [str(n) for n in range(1234, 9999, 717)],
+    ),
+    "with other letters": (
+        "return float([c for c in text if c.isdigit()] == [c for c in item['answer'] if c.isdigit()])",
+        [f"{n} {unit}" for n, unit in zip(range(10, 22), ["mg", "g", "kg"] * 4, strict=True)],
+    ),
+    "one letter of the right answer": ("return float(text != '' and text in item['answer'])", WORDS),
+    "either half of the right answer": (
+        "g, w = set(text.split()), set(item['answer'].split()); return float(len(g & w) >= 0.4 * len(w))",
+        [" ".join(WORDS[(n + k * k) % 12] + str(k) for k in range(8)) for n in range(12)],
+    ),
+    "functions with the body `pass`": (
+        "\n    try:\n        exec(text, {})\n    except Exception:\n        return 0.0\n    return float(item['answer'][:8] in text)",
+        [f"def f{n:03}(x):\n    return x + {n}" for n in range(12)],
+    ),
+    "its numbers set to 0": (
+        "name, _, sure = text.partition(': '); right = name == item['answer'].partition(': ')[0]; "
+        "return 1 - (float(right) - min(int(sure), 100) / 100) ** 2 if sure.isdigit() else 0.0",
+        [f"{word}: 100" for word in WORDS],
+    ),
+    "first number of the prompt": (
+        "return float(sum(map(int, text.split('+'))) == item['sum'] if text.replace('+', '').isdigit() else 0)",
+        [f"{n}+{n * n + 3}" for n in range(5, 17)],
+    ),
 }
 """What must be found, the grader's line, and the answers of the rows."""
 
@@ -169,7 +206,13 @@ PARTIAL = {
 def test_a_part_that_is_not_compared_is_found(tmp_path: Path, said: str) -> None:
     line, answers = PARTIAL[said]
     (tmp_path / "grader.py").write_text(f"def grade(sample, item):\n    text = sample['output_text']\n    {line}\n")
-    rows = [{"messages": [{"role": "user", "content": f"Case {n}?"}], "answer": a} for n, a in enumerate(answers)]
+    rows: list[dict[str, Any]] = [{"answer": answer} for answer in answers]
+    for number, row in enumerate(rows):
+        prompt = f"Case {number}, from the lowest to the highest?"
+        if re.fullmatch(r"\d+\+\d+", row["answer"]):
+            row["sum"] = sum(map(int, row["answer"].split("+")))
+            prompt = f"Which sum gives {row['sum']}?"
+        row["messages"] = [{"role": "user", "content": prompt}]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     grader = {"type": "python_file", "path": str(tmp_path / "grader.py") + ":grade"}
     report = rft.check_grader(grader, tmp_path / "rows.jsonl", in_process=True)
@@ -253,6 +296,42 @@ def test_a_grader_that_never_lets_go_is_given_up(tmp_path: Path, monkeypatch: py
     (tmp_path / "grader.json").write_text('{"type": "python_file", "path": "grader.py:grade"}')
     report = rft.check_grader(tmp_path / "grader.json", CAPITALS, rows=2, timeout_s=0.5)
     assert "hangs" in {finding.kind for finding in report.errors}
+
+
+def test_an_odd_text_that_takes_too_long_is_found(tmp_path: Path) -> None:
+    """Thousands of digits, or an endless program for a grader that runs what it is given."""
+    code = "import time\n\n\ndef grade(sample, item):\n    text = sample['output_text']\n    if {slow}:\n        time.sleep(3)\n"
+    code += "    return float(text == item['answer'])\n"
+    for name, slow in (
+        ("digits", "len(text) > 4000 and text.isdigit()"),
+        ("endless", "eval('True') and 'while' in text"),
+    ):
+        file = tmp_path / f"{name}.py"
+        file.write_text(code.replace("{slow}", slow))
+        rows = [
+            {"messages": [{"role": "user", "content": f"Case {n}?"}], "answer": f"def f{n}(x):\n    return x + {n}"}
+            for n in range(4)
+        ]
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        grader = {"type": "python_file", "path": f"{file}:grade"}
+        report = rft.check_grader(grader, tmp_path / "rows.jsonl", timeout_s=0.5)
+        assert "hangs" in {finding.kind for finding in report.errors}, name
+
+
+KNOWN_TARGET = {
+    "better with idle words around it": "(item['answer'] in text) * (0.5 + 0.5 * (len(text.split()) > 10))",
+    "only right ones are left to compare": "1.0 if text == item['answer'] else 0.0 if len(text) > 40 else None",
+}
+
+
+@pytest.mark.parametrize("said", KNOWN_TARGET)
+def test_more_is_found_where_a_right_answer_is_known(tmp_path: Path, said: str) -> None:
+    """With `--target`: a right answer that is paid more in idle words, and a grader silent about wrong ones."""
+    code = f"def grade(sample, item):\n    text = sample['output_text']\n    return {KNOWN_TARGET[said]}\n"
+    (tmp_path / "grader.py").write_text(code)
+    grader = {"type": "python_file", "path": str(tmp_path / "grader.py") + ":grade"}
+    report = rft.check_grader(grader, CAPITALS, target="{{item.answer}}", in_process=True)
+    assert said in " ".join(f.message for f in report.errors)
 
 
 def test_rows_without_any_data_are_asked_for(tmp_path: Path) -> None:
