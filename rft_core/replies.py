@@ -163,16 +163,11 @@ def settle_grades(answer: object, rollouts: int) -> tuple[Grade, ...]:
         raise BadReplyError(f"a grader must return a list of grades, got a {type(answer).__name__}")
     if len(answer) != rollouts:
         raise BadReplyError(f"a grader must return one grade per rollout: got {len(answer)} for {rollouts}")
-    settled: set[int] = set()  # a grader gives the same few frozen grades again and again
-    grades = []
-    for grade in answer:
-        if id(grade) not in settled:
-            if _is_settled(grade):
-                settled.add(id(grade))
-            else:
-                grade = _settled(grade)
-        grades.append(grade)
-    return tuple(grades)
+    different = {id(grade): grade for grade in answer}  # a grader gives the same few frozen grades again and again
+    if all(map(_is_settled, different.values())):
+        return tuple(answer)
+    settled = {number: grade if _is_settled(grade) else _settled(grade) for number, grade in different.items()}
+    return tuple(settled[id(grade)] for grade in answer)
 
 
 def _is_settled(grade: object) -> bool:

@@ -178,11 +178,14 @@ def test_graded_units_survive_the_wire(reply: GradedUnit) -> None:
 
 
 def test_rewards_keep_their_bits() -> None:
-    """Zeros of both signs stay what they are, in any order; a score with more than a reward keeps the rest."""
+    """Zeros of both signs stay what they are, in any order; a score with more than a reward keeps the rest. Where
+    there is nothing else, rewards travel as numbers alone."""
     zeros = (Grade.score(0.0), Grade.score(-0.0), Grade.score(0.0))
-    reply = GradedUnit(request_id="r", grades=(zeros, (Grade.score(1.0, metrics={"m": 2.0}), Grade.score(0.5))))
+    more = (Grade.score(1.0, metrics={"m": 2.0}), Grade.score(0.5))
+    plain = (Grade.score(0.0), Grade.score(0.1), Grade.score(0.0))
+    reply = GradedUnit(request_id="r", grades=(zeros, more, plain))
     message = convert.grade_response(reply)
-    assert [len(group.rewards) for group in message.groups] == [3, 0]
+    assert [len(group.rewards) for group in message.groups] == [0, 0, 3]
     found = convert.graded_unit(message)
     assert found == reply
     assert [str(grade.reward) for grade in found.grades[0]] == ["0.0", "-0.0", "0.0"]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from rft.v1 import grader_pb2, grader_pb2_grpc, sampler_pb2, sampler_pb2_grpc, worker_pb2, worker_pb2_grpc
 from rft_core.errors import WorkerRefusedError
-from rft_core.hosting import SamplerHost
+from rft_core.hosting import InstantGraderHost, SamplerHost
 from rft_core.remote import convert
 from rft_core.remote.handshake import CAN_UPLOAD, KIND_TO_PROTO, PROTOCOL_RELEASE, boot_id
 from rft_core.types import GradedUnit, WeightRef
@@ -139,13 +139,20 @@ class GraderService(grader_pb2_grpc.GraderServiceServicer):
     async def Grade(self, request: grader_pb2.GradeRequest, context: Any) -> grader_pb2.GradeResponse:  # noqa: N802
         served = self._components.get(request.run_id, request.component_digest)
         host: Any = served.host
+        key = unit_key(served, request)
+        reply: grader_pb2.GradeResponse
+        if isinstance(host, InstantGraderHost):
+            reply = self._units.run_now(
+                key, lambda: convert.grade_response(host.grade(read(convert.grade_unit, request)))
+            )
+            return reply
 
         def start() -> asyncio.Future[Any]:
             graded = host.submit(read(convert.grade_unit, request))
             return self._components.track(served, _answer(graded))
 
         try:
-            reply: grader_pb2.GradeResponse = await self._units.run(unit_key(served, request), start)
+            reply = await self._units.run(key, start)
         finally:
             if host.exhausted:
                 self._on_exhausted()

@@ -32,9 +32,9 @@ class Units:
 
     async def run(self, key: Key, start: Callable[[], asyncio.Future[Any]]) -> Any:
         """The message that the computation begun by `start` gives for `key`, from whichever call began it."""
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key][0]
+        kept = self._find(key)
+        if kept is not None:
+            return kept
         future = self._running.get(key)
         if future is None:
             if len(self._running) >= self._limit:
@@ -45,12 +45,28 @@ class Units:
         # A caller that goes away must not take along what others wait for, or will ask for again.
         return await asyncio.shield(future)
 
+    def run_now(self, key: Key, compute: Callable[[], Any]) -> Any:
+        """The same for a computation so short that nobody need wait for it: `compute` gives the message itself."""
+        kept = self._find(key)
+        if kept is None:
+            kept = compute()
+            self._keep_result(key, kept)
+        return kept
+
+    def _find(self, key: Key) -> Any:
+        if key not in self._kept:
+            return None
+        self._kept.move_to_end(key)
+        return self._kept[key][0]
+
     def _finish(self, key: Key, future: asyncio.Future[Any]) -> None:
         del self._running[key]
-        if future.cancelled() or future.exception() is not None:
-            return
-        size = future.result().ByteSize()
-        self._kept[key] = (future.result(), size)
+        if not future.cancelled() and future.exception() is None:
+            self._keep_result(key, future.result())
+
+    def _keep_result(self, key: Key, result: Any) -> None:
+        size = result.ByteSize()
+        self._kept[key] = (result, size)
         self._kept_bytes += size
         while len(self._kept) > self._keep or self._kept_bytes > self._keep_bytes:
             _, (_, old) = self._kept.popitem(last=False)
