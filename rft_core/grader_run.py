@@ -8,14 +8,16 @@ Source: https://platform.openai.com/docs/api-reference/graders/run
 
 from __future__ import annotations
 
+import json
 import secrets
 import string
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rft_core.hosting import GraderHost
 from rft_core.registry import Registry
@@ -64,6 +66,35 @@ def opened(registry: Registry, raw: Mapping[str, Any], base_dir: Path, *, concur
         host.close()
 
 
+class OpenGraders:
+    """Graders of this process by their settings; the last few that were asked for stay open. Use it in a `with`."""
+
+    def __init__(self, registry: Registry, base_dir: Path, *, most: int = 4) -> None:
+        self._registry, self._base_dir, self._most = registry, base_dir, most
+        self._open: OrderedDict[str, tuple[GraderHost, ExitStack]] = OrderedDict()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for _, stack in self._open.values():
+            stack.close()
+
+    def host(self, raw: Mapping[str, Any]) -> GraderHost:
+        """The grader with these settings, built unless it is open. RftErrors for what is wrong with them."""
+        key = json.dumps(raw, sort_keys=True)
+        if key in self._open and self._open[key][0].exhausted:
+            self._open.pop(key)[1].close()
+        if key not in self._open:
+            stack = ExitStack()
+            host = stack.enter_context(opened(self._registry, raw, self._base_dir))
+            self._open[key] = (host, stack)
+            while len(self._open) > self._most:
+                self._open.popitem(last=False)[1][1].close()
+        self._open.move_to_end(key)
+        return self._open[key][0]
+
+
 def group_of(texts: list[str], item: Mapping[str, Any], *, key: str = "item", ordinal: int = 0) -> Group:
     """Completions of one row, as a sampler would hand them over."""
     rollouts = tuple(
@@ -91,11 +122,23 @@ def grade_text(
     timeout_s: float = 120.0,
 ) -> dict[str, Any]:
     """Build a grader, grade one text, and answer as `graders/run` does."""
-    registry = registry or Registry.discover()
-    with opened(registry, raw, base_dir or Path.cwd()) as host:
-        start = time.monotonic()
-        ((grade,),) = grade_texts(host, [group_of([model_sample], item or {})], timeout_s=timeout_s)
-        return run_object(raw, grade, time.monotonic() - start)
+    with OpenGraders(registry or Registry.discover(), base_dir or Path.cwd()) as graders:
+        return grade_with(graders, raw, model_sample, item, timeout_s=timeout_s)
+
+
+def grade_with(
+    graders: OpenGraders,
+    raw: Mapping[str, Any],
+    model_sample: str,
+    item: Mapping[str, Any] | None = None,
+    *,
+    timeout_s: float = 120.0,
+) -> dict[str, Any]:
+    """The same with graders that stay open, for many texts."""
+    host = graders.host(raw)
+    start_s = time.monotonic()
+    ((grade,),) = grade_texts(host, [group_of([model_sample], item or {})], timeout_s=timeout_s)
+    return run_object(raw, grade, time.monotonic() - start_s)
 
 
 def run_object(raw: Mapping[str, Any], grade: Grade, took_s: float) -> dict[str, Any]:

@@ -84,29 +84,25 @@ def _read_object(file: Path) -> dict[str, Any]:
 
 
 def _grade_cases(registry: Any, file: Path, timeout_s: float) -> int:
-    """One object a line, in order. A case that cannot be graded at all is a line with `error`."""
+    """One object a line, in order. A case that cannot be graded at all is a line with `error`. Cases with one grader
+    share it, as the rollouts of a run do."""
     from rft_core.errors import RftError
-    from rft_core.grader_run import grade_text
+    from rft_core.grader_run import OpenGraders, grade_with
 
     failed = False
-    for where, case in _cases(file):
-        try:
-            if not isinstance(case, dict) or not isinstance(case.get("grader"), dict):
-                raise ConfigError("a case is an object with a grader, an item and a model_sample", where=where)
-            if not isinstance(case.get("model_sample"), str):
-                raise ConfigError("model_sample must be a text", where=where)
-            item = case.get("item") or {}
-            answer = grade_text(
-                case["grader"],
-                case["model_sample"],
-                item,
-                registry=registry,
-                base_dir=file.resolve().parent,
-                timeout_s=timeout_s,
-            )
-        except RftError as error:
-            failed, answer = True, {"error": str(error), "where": where}
-        echo_json(answer)
+    with OpenGraders(registry, file.resolve().parent) as graders:
+        for where, case in _cases(file):
+            try:
+                if not isinstance(case, dict) or not isinstance(case.get("grader"), dict):
+                    raise ConfigError("a case is an object with a grader, an item and a model_sample", where=where)
+                if not isinstance(case.get("model_sample"), str):
+                    raise ConfigError("model_sample must be a text", where=where)
+                answer = grade_with(
+                    graders, case["grader"], case["model_sample"], case.get("item") or {}, timeout_s=timeout_s
+                )
+            except RftError as error:
+                failed, answer = True, {"error": str(error), "where": where}
+            echo_json(answer)
     return 1 if failed else 0
 
 

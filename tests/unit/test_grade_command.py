@@ -99,6 +99,26 @@ def test_cases_come_back_in_order(tmp_path: Path) -> None:
     assert second["where"].endswith("line 2")
 
 
+def test_cases_with_one_grader_share_it(tmp_path: Path) -> None:
+    """A grader is built once for its settings, however its keys are ordered, so state that it keeps shows as in a
+    run; more graders than stay open are built again; one whose calls hang is built anew."""
+    (tmp_path / "counts.py").write_text(
+        "import time\n\nseen = []\n\n\ndef grade(sample, item):\n    seen.append(1)\n"
+        "    time.sleep(item.get('sleep', 0))\n    return 1 / len(seen)\n"
+    )
+    one = {"type": "python_file", "path": "counts.py:grade"}
+    others = [{**one, "name": f"n{number}"} for number in range(4)]
+    graders = [one, dict(reversed(one.items())), one, *others, one]
+    cases = [{"grader": grader, "item": {}, "model_sample": "x"} for grader in graders]
+    (tmp_path / "cases.jsonl").write_text("\n".join(map(json.dumps, cases)))
+    outcome = engine("grade", "--cases", tmp_path / "cases.jsonl")
+    assert [event["reward"] for event in outcome.events] == [1, 1 / 2, 1 / 3, 1, 1, 1, 1, 1]
+    cases = [{"grader": one, "item": {"sleep": 30}, "model_sample": "x"}] * 5 + [{"grader": one, "model_sample": "x"}]
+    (tmp_path / "cases.jsonl").write_text("\n".join(map(json.dumps, cases)))
+    outcome = engine("grade", "--cases", tmp_path / "cases.jsonl", "--timeout", "0.2")
+    assert [event["outcome"]["kind"] for event in outcome.events] == [*["timed_out"] * 5, "score"]
+
+
 def test_a_wrong_grader_is_an_error_not_a_grade() -> None:
     with pytest.raises(ConfigError, match="evaluation_metric"):
         grade_text({**SIMILAR, "evaluation_metric": "no_such"}, "x")
