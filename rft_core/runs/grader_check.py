@@ -217,6 +217,7 @@ class _Check:
                 answers += [Answer(kind="code", text=text) for text in adversarial.ENDING_CODE]
                 if found.way is not None:
                     answers.append(Answer(kind="odd_number", text=found.way.write(adversarial.HUGE_POWER)))
+                    answers.append(Answer(kind="endless", text=found.way.write(adversarial.ENDLESS_PATTERN)))
                     if self.clues.runs_code:
                         answers += stubs(as_text(found.way.value(item.row)), found.way.write, (ENDLESS,), "endless")
             for answer in answers:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,8 @@ LEARNT = {
     "fourth/bad/reaction_enthalpy": "the number with the other sign",
     "fourth/bad/rx_sig": "scores as well, and so it does with a wrong",
     "fourth/bad/statute_cites": "one entry of the right list, repeated",
+    "seventh/bad/filing_deadline": "the right answer with its first number changed",
+    "seventh/bad/lecture_segments": "its first numbers 0, its last ones large",
 }
 """Bad graders that once got through (benchmarks/check_grader), and the rule that they brought."""
 EQ = {
@@ -100,6 +103,7 @@ def judge() -> Iterator[str]:
         yield f"{server.url}/v1"
 
 
+@cache
 def check(kind: str, name: str, judge: str) -> CheckReport:
     file = FOLDER / kind / f"{name}.json"
     values = read_grader(file)
@@ -111,25 +115,35 @@ def check(kind: str, name: str, judge: str) -> CheckReport:
     return rft.check_grader(values, file.with_suffix(".jsonl"), budget_s=budget_s, in_process=True)
 
 
-@pytest.fixture(scope="module")
-def reports(judge: str) -> dict[tuple[str, str], CheckReport]:
-    return {(kind, name): check(kind, name, judge) for kind in ("bad", "sound") for name in names(kind)}
+def test_the_promise_is_about_twenty_graders_or_more() -> None:
+    """Each bad one is caught for what it is, and no sound one is flagged, in the tests below."""
+    assert len(names("bad")) >= 20
+    assert set(names("bad")) == set(CAUGHT)
+    assert len(names("sound")) >= 20
 
 
-def test_at_least_nineteen_of_twenty_bad_graders_are_caught(reports: dict[tuple[str, str], CheckReport]) -> None:
-    """The promise, on the planted set."""
-    bad = {name: report for (kind, name), report in reports.items() if kind == "bad"}
-    missed = [name for name, report in bad.items() if report.sound]
-    assert len(bad) >= 20
-    assert len(missed) <= len(bad) / 20, missed
+@pytest.mark.parametrize("name", names("bad"))
+def test_a_bad_grader_is_caught_for_what_it_is(name: str, judge: str) -> None:
+    """Not merely flagged: the finding that names the fault is there, as an error."""
+    report = check("bad", name, judge)
+    assert CAUGHT[name] in [f.kind for f in report.errors]
+    assert_shown(report)
 
 
-def test_no_sound_grader_is_flagged(reports: dict[tuple[str, str], CheckReport]) -> None:
+@pytest.mark.parametrize("name", names("sound"))
+def test_a_sound_grader_is_not_flagged(name: str, judge: str) -> None:
     """One of twenty is promised; these are plain, and none is."""
-    sound = {name: report for (kind, name), report in reports.items() if kind == "sound"}
-    flagged = {name: [f.message for f in report.errors] for name, report in sound.items() if not report.sound}
-    assert len(sound) >= 20
-    assert flagged == {}
+    report = check("sound", name, judge)
+    assert [f.message for f in report.errors] == []
+    assert_shown(report)
+
+
+def assert_shown(report: CheckReport) -> None:
+    """Every finding is of a listed kind, and has evidence unless it is about time; the report is plain JSON."""
+    for finding in report.findings:
+        assert finding.kind in FINDINGS
+        assert finding.evidence or finding.kind in ("slow", "disagrees"), finding
+    json.dumps(report.to_json(), allow_nan=False)
 
 
 @pytest.mark.parametrize("place", LEARNT)
@@ -194,6 +208,15 @@ PARTIAL = {
         "return 1 - (float(right) - min(int(sure), 100) / 100) ** 2 if sure.isdigit() else 0.0",
         [f"{word}: 100" for word in WORDS],
     ),
+    "the right answer with its numbers set to 0": (
+        "w, g = item['answer'].split(), text.split(); "
+        "return float(len(g) == 4 and g[0].isdigit() and g[2].isdigit() and int(g[0]) * int(w[2]) == int(g[2]) * int(w[0]))",
+        [f"{n} {a} {n + 3} {b}" for n, (a, b) in enumerate(zip(WORDS, WORDS[5:] + WORDS[:5], strict=True), 2)],
+    ),
+    "another of the 3 answers of the data": (
+        "return 1.0 if text == item['answer'] else 0.9 if text in ('high', 'low', 'mean') else 0.0",
+        ["high", "low", "mean", "low"] * 3,
+    ),
     "first number of the prompt": (
         "return float(sum(map(int, text.split('+'))) == item['sum'] if text.replace('+', '').isdigit() else 0)",
         [f"{n}+{n * n + 3}" for n in range(5, 17)],
@@ -219,30 +242,11 @@ def test_a_part_that_is_not_compared_is_found(tmp_path: Path, said: str) -> None
     assert said in " ".join(f.message for f in report.errors)
 
 
-def test_each_bad_grader_is_caught_for_what_it_is(reports: dict[tuple[str, str], CheckReport]) -> None:
-    """Not merely flagged: the finding that names the fault is there, as an error."""
-    assert set(CAUGHT) == set(names("bad"))
-    other = {}
-    for name, kind in CAUGHT.items():
-        found = [f.kind for f in reports["bad", name].errors]
-        if kind not in found:
-            other[name] = (kind, found)
-    assert not other
-
-
-def test_findings_are_known_and_shown(reports: dict[tuple[str, str], CheckReport]) -> None:
-    """Every finding is of a listed kind, and has evidence unless it is about time; the report is plain JSON."""
-    for report in reports.values():
-        for finding in report.findings:
-            assert finding.kind in FINDINGS
-            assert finding.evidence or finding.kind in ("slow", "disagrees"), finding
-        json.dumps(report.to_json(), allow_nan=False)
-
-
-def test_keys_about_the_row_are_no_references(reports: dict[tuple[str, str], CheckReport]) -> None:
+def test_keys_about_the_row_are_no_references(judge: str) -> None:
     """The grader says which key it reads; ids, sources and other metadata are not taken for it."""
     read = {
-        name: reports["sound", name].reads for name in ("exact", "ranked_list", "dates", "set_overlap", "tolerance")
+        name: check("sound", name, judge).reads
+        for name in ("exact", "ranked_list", "dates", "set_overlap", "tolerance")
     }
     paths = {name: str(values["path"]).partition(" ")[0] for name, values in read.items()}
     assert paths == {
@@ -256,12 +260,13 @@ def test_keys_about_the_row_are_no_references(reports: dict[tuple[str, str], Che
     assert read["exact"]["moves"]["case_id"] == 0
 
 
-def test_the_form_of_an_answer_is_found(reports: dict[tuple[str, str], CheckReport]) -> None:
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("after_marks", "####"), ("boxed", "boxed"), ("tags_and_form", "<answer>"), ("json_templates", "JSON")],
+)
+def test_the_form_of_an_answer_is_found(name: str, form: str, judge: str) -> None:
     """Marks, boxes, tags and fields of JSON are read from templates and code."""
-    assert "####" in reports["sound", "after_marks"].reads["format"]
-    assert "boxed" in reports["sound", "boxed"].reads["format"]
-    assert "<answer>" in reports["sound", "tags_and_form"].reads["format"]
-    assert "JSON" in reports["sound", "json_templates"].reads["format"]
+    assert form in check("sound", name, judge).reads["format"]
 
 
 def test_the_command_exits_with_1_on_a_bad_grader(tmp_path: Path) -> None:
@@ -299,7 +304,7 @@ def test_a_grader_that_never_lets_go_is_given_up(tmp_path: Path, monkeypatch: py
 
 
 def test_an_odd_text_that_takes_too_long_is_found(tmp_path: Path) -> None:
-    """Thousands of digits, or an endless program for a grader that runs what it is given."""
+    """Thousands of digits, an endless program for a grader that runs what it is given, a pattern that backtracks."""
     code = "import time\n\n\ndef grade(sample, item):\n    text = sample['output_text']\n    if {slow}:\n        time.sleep(3)\n"
     code += "    return float(text == item['answer'])\n"
     for name, slow in (

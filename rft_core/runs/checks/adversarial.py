@@ -68,6 +68,8 @@ SCORES = (
     '{"score": 1.0, "correct": true, "label": "correct"}',
 )
 NUMBERS = ("NaN", "1e308", "-1e308", "inf", "9" * 400, "1e999999", "1/0", "²")
+ENDLESS_PATTERN = r"(.|.)*\x00"
+"""Takes for ever on any text of thirty characters where an answer is compiled as a pattern."""
 UNICODE = ("\u202e\u200f evil", "\ufeff", "\U0001f600" * 20, "a\u0300" * 50)
 HARMLESS_CODE = ("exit()", "import sys\nsys.exit(0)", "raise SystemExit(0)")
 EVERYTHING = (

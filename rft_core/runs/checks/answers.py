@@ -25,6 +25,7 @@ ALTERNATIVES = re.compile(r"[|/;]|\bor\b")
 MANY_WORDS = 6
 FAR_SHARE = 0.05
 """Of a number: within it another may count as equal."""
+_OPTION = re.compile(r"\(?[A-Za-z][.):]\s")
 _DIGITS = str.maketrans("0123456789", "6758493021")
 _NUMBER = re.compile(r"\s*-?\d+(?:\.\d+)?\s*%?\s*")
 
@@ -139,9 +140,11 @@ def _parts(text: str, write: Callable[[Json], str]) -> Iterator[Answer]:
         yield Answer(kind="half", text=write(text[(len(words[0]) + 1) // 2 :].strip()), note="last")
     if short:
         yield from _other_numbers(text, write)
-    changed = _digits_changed(text)
-    if changed != text and not short:
-        yield Answer(kind="digits_changed", text=write(changed))
+    if not _OPTION.match(text):  # of an option the letter may be all that counts
+        changed = _digits_changed(text)
+        if changed != text and not short:
+            yield Answer(kind="digits_changed", text=write(changed))
+        yield Answer(kind="numbers_zero", text=write(re.sub(r"(?<![\w.])\d+(?!\w)", "0", text)))
     if len(words) >= MANY_WORDS:
         yield Answer(kind="long_half", text=write(" ".join(words[: len(words) // 2])), note="first")
         yield Answer(kind="long_half", text=write(" ".join(words[len(words) // 2 :])), note="last")
@@ -153,10 +156,10 @@ def _parts(text: str, write: Callable[[Json], str]) -> Iterator[Answer]:
 
 
 def _digits_changed(text: str) -> str:
-    """With other numbers, but for those that number lines."""
+    """With other digits, but for numbers of lines."""
     lines = []
     for line in text.split("\n"):
-        ordinal = re.match(r"\s*\d*[.):]?\s*", line)
+        ordinal = re.match(r"\s*(?:\d+[.):]\s+)?", line)
         assert ordinal is not None
         lines.append(ordinal[0] + line[ordinal.end() :].translate(_DIGITS))
     return "\n".join(lines)

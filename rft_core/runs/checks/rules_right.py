@@ -8,6 +8,7 @@ from statistics import mean
 from rft_core.runs.checks import references
 from rft_core.runs.checks.adversarial import JUNK
 from rft_core.runs.checks.answers import is_number, number_of
+from rft_core.runs.checks.bench import Tried
 from rft_core.runs.checks.case import EQUAL, LEAST_ROWS, TOO_CLOSE, Case
 from rft_core.runs.checks.references import CODE, as_text
 from rft_core.runs.checks.report import Finding
@@ -19,6 +20,7 @@ KNOWN_WRONG = frozenset({"scrambled", *FAR_NUMBERS, "digit_changed", "digit_adde
 """Wrong whatever is graded, so that one row says it."""
 MOVED = 0.02
 LIKE = 0.6
+FEW_LABELS = 12
 CLOSE = 0.7
 
 
@@ -191,6 +193,7 @@ def _wrong_accepted(case: Case) -> Iterator[Finding]:
             message=f"answers of other rows get {mean(contrast):.0%} of what the right answer gets over the worst",
             evidence=case.evidence(others),
         )
+    yield from _closest(case)
     yield from _by_likeness(case)
     way = case.found.way
     assert way is not None
@@ -210,6 +213,7 @@ def _wrong_accepted(case: Case) -> Iterator[Finding]:
             ("point_moved", "a number without its decimal point"),
             ("middle_letter", "one letter of the right answer"),
             ("digits_changed", "the right answer with other numbers"),
+            ("numbers_zero", "the right answer with its numbers set to 0"),
             *far,
         ]
     for kind, what in far:
@@ -259,3 +263,26 @@ def _by_likeness(case: Case) -> Iterator[Finding]:
                 evidence=case.evidence(list(case.of_kind(kind))),
             )
             return
+
+
+def _closest(case: Case) -> Iterator[Finding]:
+    """Of a few different answers, such as labels, the wrong one that is paid most is paid nearly as the right one."""
+    way = case.found.way
+    assert way is not None
+    labels = {as_text(way.value(item.row)) for item in case.items}
+    if not 2 <= len(labels) <= FEW_LABELS or len(labels) > 0.5 * len(case.items):
+        return
+    best: dict[int, tuple[float, Tried]] = {}
+    for tried in case.of_kind("other"):
+        share = case.share(tried)
+        if share is not None and share > best.get(tried.row, (-1.0, tried))[0]:
+            best[tried.row] = share, tried
+    close = [tried for share, tried in best.values() if share >= TOO_CLOSE]
+    if len(close) >= max(LEAST_ROWS, 0.5 * len(best)):
+        yield Finding(
+            kind="wrong_accepted",
+            severity="error",
+            message=f"in {len(close)} of {len(best)} rows another of the {len(labels)} answers of the data gets "
+            f"{TOO_CLOSE:.0%} or more of what the right one gets over the worst text",
+            evidence=case.evidence(close),
+        )

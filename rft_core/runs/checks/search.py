@@ -12,7 +12,9 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import mean, median
+from typing import Any
 
 from rft_core.rows import prompt_text
 from rft_core.runs.checks.adversarial import neutral
@@ -21,7 +23,7 @@ from rft_core.runs.checks.bench import Batch, Bench, Tried
 from rft_core.runs.checks.clues import Clues
 from rft_core.runs.checks.discover import Way
 from rft_core.runs.checks.references import as_text, leaves
-from rft_core.types import Item
+from rft_core.types import Item, Json
 
 ROUNDS = 3
 BEAM = 3
@@ -35,7 +37,9 @@ MAX_TEXTS = 24
 MAX_FIELDS = 6
 FILLINGS = ("", "0", "1", "-1", "100", "1000000", "none", "N/A", "[]", "{}", "null", "yes", "A", "*", "x")
 NUMBERS = ("0", "1", "-1", "50", "100", "1000000")
+FIELD_VALUES: Mapping[str, Json] = {"empty": "", "null": None, "0": 0, "1": 1, "an empty list": [], "true": True}
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_LAST_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?=\D*\Z)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +85,7 @@ class _Field:
         self._own = {n: way.text(items[n].row) or "" for n in rows}
         self._values = {n: as_text(way.value(items[n].row)) for n in rows}
         self._seen: set[tuple[str | None, ...]] = set()
-        others = {n: [t for k in (1, 2) if (t := other_answer(items, n, way, k)) is not None] for n in rows}
+        others = {n: [t for k in (1, 2) if (t := _other(items, way, k, n)) is not None] for n in rows}
         groups = self._grade({n: [self._own[n], *others[n]] for n in rows if self._own[n] and others[n]})
         self.rows: dict[int, tuple[float, float]] = {}
         for n, tried in groups.items():
@@ -133,7 +137,24 @@ def holds(text: str, inner: str) -> bool:
     return bool(other) and other in one
 
 
-def other_answer(items: Sequence[Item], position: int, way: Way, which: int) -> str | None:
+def _starts(items: Sequence[Item], way: Way, clues: Clues) -> Iterator[Tactic]:
+    for which in (1, 2):
+        yield Tactic(name="another row's answer", write=partial(_other, items, way, which))
+    for text in dict.fromkeys([*FILLINGS, *clues.texts[:MAX_TEXTS], *clues.sentences]):
+        yield Tactic(name=f"the text '{text}'", write=partial(_constant, text))
+        yield Tactic(name=f"the form with '{text}'", write=partial(_constant, _formed(way, text)))
+    yield Tactic(name="thirty words", write=partial(_constant, neutral(30)))
+    for which, name in ((0, "first"), (-1, "last")):
+        yield Tactic(name=f"the {name} number of the prompt", write=partial(_of_prompt, items, way, which))
+    for path in dict.fromkeys(path for item in items[:4] for path, _ in leaves(item.row)):
+        yield Tactic(name=f"item.{path}, which the prompt says", write=partial(_told, items, way, path))
+
+
+def _constant(text: str | None, _: int) -> str | None:
+    return text
+
+
+def _other(items: Sequence[Item], way: Way, which: int, position: int) -> str | None:
     """The right answer of the `which`-th row after it that has a different one."""
     own = way.text(items[position].row)
     for step in range(1, len(items)):
@@ -145,28 +166,18 @@ def other_answer(items: Sequence[Item], position: int, way: Way, which: int) -> 
     return None
 
 
-def _starts(items: Sequence[Item], way: Way, clues: Clues) -> Iterator[Tactic]:
-    def constant(name: str, text: str) -> Tactic:
-        return Tactic(name=name, write=lambda _: text)
-
-    for which in (1, 2):
-        yield Tactic(name="another row's answer", write=lambda n, k=which: other_answer(items, n, way, k))  # type: ignore[misc]
-    for text in dict.fromkeys([*FILLINGS, *clues.texts[:MAX_TEXTS], *clues.sentences]):
-        yield constant(f"the text '{text}'", text)
-        yield Tactic(name=f"the form with '{text}'", write=lambda _, t=text: _formed(way, t))  # type: ignore[misc]
-    yield constant("thirty words", neutral(30))
-    for which, name in ((0, "first"), (-1, "last")):
-        yield Tactic(name=f"the {name} number of the prompt", write=_of_prompt(items, way, which))
-    for path in dict.fromkeys(path for item in items[:4] for path, _ in leaves(item.row)):
-        yield Tactic(name=f"item.{path}, which the prompt says", write=_told(items, way, path))
+def _of_prompt(items: Sequence[Item], way: Way, which: int, position: int) -> str | None:
+    numbers = _NUMBER.findall(prompt_text(items[position].row))
+    return _formed(way, numbers[which]) if numbers else None
 
 
-def _of_prompt(items: Sequence[Item], way: Way, which: int) -> Callable[[int], str | None]:
-    def write(position: int) -> str | None:
-        numbers = _NUMBER.findall(prompt_text(items[position].row))
-        return _formed(way, numbers[which]) if numbers else None
-
-    return write
+def _told(items: Sequence[Item], way: Way, path: str, position: int) -> str | None:
+    """The value of another key, where the prompt holds it."""
+    row = items[position].row
+    value = next((v for p, v in leaves(row) if p == path), None)
+    if not isinstance(value, str | int | float) or not as_text(value).strip():
+        return None
+    return _formed(way, as_text(value)) if as_text(value) in prompt_text(row) else None
 
 
 def _formed(way: Way, value: str) -> str | None:
@@ -176,78 +187,70 @@ def _formed(way: Way, value: str) -> str | None:
         return None
 
 
-def _told(items: Sequence[Item], way: Way, path: str) -> Callable[[int], str | None]:
-    """The value of another key, where the prompt holds it."""
-
-    def write(position: int) -> str | None:
-        row = items[position].row
-        value = next((v for p, v in leaves(row) if p == path), None)
-        if not isinstance(value, str | int | float) or not as_text(value).strip():
-            return None
-        return _formed(way, as_text(value)) if as_text(value) in prompt_text(row) else None
-
-    return write
-
-
 def _edited(tactic: Tactic, edit: Edit) -> Tactic:
     def write(position: int) -> str | None:
         text = tactic.write(position)
-        return None if text is None else edit.change(text)
+        after = None if text is None else edit.change(text)
+        return after if after != text else None
 
     return Tactic(name=f"{tactic.name}, {edit.name}", write=write)
 
 
 def _edits(clues: Clues) -> Iterator[Edit]:
     for number in NUMBERS:
-        yield Edit(name=f"its numbers set to {number}", change=lambda t, v=number: _changed(t, _NUMBER.sub(v, t)))  # type: ignore[misc]
-        yield Edit(name=f"its last number set to {number}", change=lambda t, v=number: _last_number(t, v))  # type: ignore[misc]
+        yield Edit(name=f"its numbers set to {number}", change=partial(_NUMBER.sub, number))
+        yield Edit(name=f"its last number set to {number}", change=partial(_LAST_NUMBER.sub, number))
+    yield Edit(name="its first numbers 0, its last ones large", change=_widest)
     for text in dict.fromkeys(clues.texts[:MAX_TEXTS]):
-        yield Edit(name=f"with '{text}' after it", change=lambda t, v=text: f"{t} {v}")  # type: ignore[misc]
-        yield Edit(name=f"with '{text}' before it", change=lambda t, v=text: f"{v} {t}")  # type: ignore[misc]
-        yield Edit(name=f"with a line '{text}' after it", change=lambda t, v=text: f"{t}\n{v}")  # type: ignore[misc]
+        yield from _added(f"'{text}'", text, " ")
+        yield Edit(name=f"with a line '{text}' after it", change=partial(_joined, "", f"\n{text}"))
     for words in (10, 150):
-        yield Edit(name=f"with {words} words after it", change=lambda t, n=words: f"{t}\n{neutral(n)}")  # type: ignore[misc]
-        yield Edit(name=f"with {words} words before it", change=lambda t, n=words: f"{neutral(n)}\n{t}")  # type: ignore[misc]
-    yield Edit(name="twenty times", change=lambda t: "\n".join([t] * 20))
-    yield Edit(name="its first line alone", change=lambda t: _changed(t, t.strip().partition("\n")[0]))
-    yield Edit(name="its last line alone", change=lambda t: _changed(t, t.strip().rpartition("\n")[2]))
-    yield Edit(name="its first word alone", change=lambda t: _changed(t, t.split()[0] if t.split() else ""))
-    for position in range(MAX_FIELDS):
-        for name, value in (("empty", ""), ("null", None), ("0", 0), ("1", 1), ("an empty list", []), ("true", True)):
-            yield Edit(name=f"field {position + 1} {name}", change=lambda t, p=position, v=value: _field(t, p, v))  # type: ignore[misc]
-        yield Edit(name=f"without field {position + 1}", change=lambda t, p=position: _without(t, p))  # type: ignore[misc]
+        yield from _added(f"{words} words", neutral(words), "\n")
+    yield Edit(name="twenty times", change=lambda text: "\n".join([text] * 20))
+    yield Edit(name="its first line alone", change=lambda text: text.strip().partition("\n")[0])
+    yield Edit(name="its last line alone", change=lambda text: text.strip().rpartition("\n")[2])
+    yield Edit(name="its first word alone", change=lambda text: text.partition(" ")[0])
+    for place in range(MAX_FIELDS):
+        for name, value in FIELD_VALUES.items():
+            yield Edit(name=f"field {place + 1} {name}", change=partial(_with_field, place, value))
+        yield Edit(name=f"without field {place + 1}", change=partial(_without_field, place))
 
 
-def _changed(before: str, after: str) -> str | None:
-    return after if after != before else None
+def _widest(text: str) -> str:
+    """The range that holds all: the first half of the numbers 0, the others as large as they may be."""
+    numbers = list(re.finditer(r"\d+", text))
+    pieces, end = [], 0
+    for place, number in enumerate(numbers):
+        width = len(number[0])
+        large = "59" if width == 2 else "9" * width  # the most that two digits of a time can be
+        pieces += [text[end : number.start()], "0" * width if place < len(numbers) / 2 else large]
+        end = number.end()
+    return "".join([*pieces, text[end:]])
 
 
-def _last_number(text: str, value: str) -> str | None:
-    numbers = list(_NUMBER.finditer(text))
-    if not numbers:
-        return None
-    return _changed(text, text[: numbers[-1].start()] + value + text[numbers[-1].end() :])
+def _added(name: str, text: str, between: str) -> Iterator[Edit]:
+    yield Edit(name=f"with {name} after it", change=partial(_joined, "", between + text))
+    yield Edit(name=f"with {name} before it", change=partial(_joined, text + between, ""))
 
 
-def _object(text: str) -> dict[str, object] | None:
-    if not text.lstrip().startswith("{"):
-        return None
+def _joined(before: str, after: str, text: str) -> str:
+    return before + text + after
+
+
+def _with_field(number: int, value: Json, text: str) -> str | None:
+    there = _object(text, number)
+    return there and json.dumps({**there, list(there)[number]: value}, ensure_ascii=False)
+
+
+def _without_field(number: int, text: str) -> str | None:
+    there = _object(text, number)
+    return there and json.dumps({k: v for n, (k, v) in enumerate(there.items()) if n != number}, ensure_ascii=False)
+
+
+def _object(text: str, number: int) -> Any:
+    """The JSON object that a text is, if it has so many fields; None else."""
     try:
-        value = json.loads(text)
+        value = json.loads(text) if text.lstrip().startswith("{") else None
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
-
-
-def _field(text: str, position: int, value: object) -> str | None:
-    there = _object(text)
-    if there is None or position >= len(there):
-        return None
-    return _changed(text, json.dumps({**there, list(there)[position]: value}, ensure_ascii=False))
-
-
-def _without(text: str, position: int) -> str | None:
-    there = _object(text)
-    if there is None or position >= len(there):
-        return None
-    return json.dumps({k: v for n, (k, v) in enumerate(there.items()) if n != position}, ensure_ascii=False)
+    return value if isinstance(value, dict) and number < len(value) else None
