@@ -1,6 +1,6 @@
 """Bad graders that `check-grader` catches and sound ones that it flags, in sets written without sight of it.
 
-    python benchmarks/check_grader/measure.py [first … eighth] [--no-target] [--jobs 2]
+    python benchmarks/check_grader/measure.py [first … ninth] [--no-target] [--jobs 2]
 
 Each set is a folder with `bad/` and `sound/`; a grader is `NAME.json`, its rows `NAME.jsonl`, and `NAME.target`, if
 there, says how a right answer is written. Prints a table, and the graders that were missed or flagged.
@@ -21,7 +21,11 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sets", nargs="*", default=["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"])
+    parser.add_argument(
+        "sets",
+        nargs="*",
+        default=["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"],
+    )
     parser.add_argument("--no-target", action="store_true", help="Let the check find out what a right answer is.")
     parser.add_argument("--jobs", type=int, default=2, help="Checks at a time.")
     arguments = parser.parse_args()

@@ -79,6 +79,9 @@ LEARNT = {
     "fourth/bad/reaction_enthalpy": "the number with the other sign",
     "fourth/bad/rx_sig": "scores as well, and so it does with a wrong",
     "fourth/bad/statute_cites": "one entry of the right list, repeated",
+    "eighth/bad/deduction_memos": "of the prompt gets",
+    "eighth/bad/tenancy_advice": "a bare list of item.key_points",
+    "eighth/bad/warehouse_paths": "the first and the last entry of the right list",
     "seventh/bad/filing_deadline": "the right answer with its first number changed",
     "seventh/bad/lecture_segments": "its first numbers 0, its last ones large",
 }

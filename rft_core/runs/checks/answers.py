@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from rft_core.runs.checks.references import as_text
-from rft_core.types import Json
+from rft_core.runs.checks.references import as_text, leaves
+from rft_core.types import Json, Row
 
 UNRELATED = (
     "The weather by the lake was mild that spring, and most of the boats stayed in the harbour until noon. "
@@ -237,3 +237,14 @@ def listings(own: str, others: list[str], write: Callable[[Json], str]) -> Itera
     for order in ([*rest, own], [own, *rest], [*rest[:middle], own, *rest[middle:]]):
         yield Answer(kind="listing", text=write(", ".join(order)))
         yield Answer(kind="listing_forms", text="\n".join(map(write, order)))
+
+
+def terms(row: Row, own: str, write: Callable[[Json], str]) -> Iterator[Answer]:
+    """Beside a right answer that is a text: the lists of words that the row holds, as lists."""
+    if len(own.split()) < MANY_WORDS:
+        return
+    for path, value in leaves(row):
+        if isinstance(value, list) and len(value) > 1 and all(isinstance(v, str) for v in value):
+            listed = ", ".join(value)
+            if len(listed.split()) < len(own.split()):
+                yield Answer(kind="terms", text=write(listed), note=f"item.{path}")

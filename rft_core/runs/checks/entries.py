@@ -18,6 +18,8 @@ SHORT_ENTRY = 5
 """Words: texts with longer parts are sentences, not lists."""
 
 
+_TOKENS = re.compile(r"(?:\w*\d\w*\s+){3,}\w*\d\w*")
+"""Four tokens or more with a digit in each, such as squares of a board: a list without other marks."""
 _ORDER = re.compile(
     r"\b(?:(?:in|into) (?:the )?(?:\w+ ){0,2}order\b(?! to\b)|order(?:ed)? (?:\w+ )?(?:by|from)\b|sort(?:ed)?\b|rank(?:ed|ing)?\b"
     r"|chronological|arrange|(?:first|earliest|oldest|smallest|lowest|highest|largest|best|most \w+) (?:one )?(?:to|first)\b)",
@@ -61,7 +63,7 @@ def entries_of(value: Json) -> Entries | None:
         if isinstance(inner, list):
             read = entries_of(inner)
             return read and Entries(parts=read.parts, join=lambda p: json.dumps(list(p), ensure_ascii=False))
-    for mark in MARKS:
+    for mark in (*MARKS, *([r"\s+"] if _TOKENS.fullmatch(value.strip()) else [])):
         parts = [part.strip() for part in re.split(mark, value.strip()) if part.strip()]
         if len(parts) > 1:
             found = re.search(mark, value.strip())
@@ -86,6 +88,8 @@ def near_lists(value: Json, others: Sequence[Json], write: Callable[[Json], str]
         yield answer("first_part_often", parts[:1] * len(parts))
         yield answer("reversed", parts[::-1])
         yield answer("rotated", [*parts[1:], parts[0]])
+    if len(parts) > 3:
+        yield answer("ends_alone", [parts[0], parts[-1]])
     known = {as_text(part) for part in parts}
     read = [entries_of(other) for other in others]
     wrong = [p for other in read if other is not None for p in other.parts if as_text(p) not in known]

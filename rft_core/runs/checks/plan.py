@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rft_core.rows import prompt_text
 from rft_core.runs.checks import adversarial
-from rft_core.runs.checks.answers import Answer, listings, near_misses
+from rft_core.runs.checks.answers import Answer, listings, near_misses, terms
 from rft_core.runs.checks.clues import Clues
 from rft_core.runs.checks.discover import Found, Way
 from rft_core.runs.checks.entries import near_lists
@@ -73,6 +73,7 @@ def _of_way(items: Sequence[Item], position: int, way: Way, own: str, tactics: S
                 yield Answer(kind="other", text=text, note=f"of {other.key}")
     yield from near_misses(value, way.write)
     yield from near_lists(value, values, way.write)
+    yield from terms(item.row, as_text(value), way.write)
     yield from stubs(as_text(value), way.write)
     for tactic in tactics:
         written = tactic.write(position)

@@ -32,7 +32,9 @@ def parts(case: Case) -> Iterator[Finding]:
     yield from _half(case)
     yield from _one_word(case)
     yield from _turned_round(case)
+    yield from _ends_alone(case)
     yield from _wrong_entries(case)
+    yield from _terms(case)
     yield from _long_half(case)
     yield from _letters(case)
     yield from _bare(case)
@@ -212,6 +214,36 @@ def _wrong_entries(case: Case) -> Iterator[Finding]:
                 evidence=case.evidence([t for t in full if t.row in found]),
             )
             return
+
+
+def _ends_alone(case: Case) -> Iterator[Finding]:
+    """A list of four entries or more scores as well, or better, with its first and its last alone."""
+    any_entry = {t.row for t, worth in case.worths("second_part") if worth >= 1 - EQUAL}
+    tried = [(t, worth) for t, worth in case.worths("ends_alone") if t.row not in any_entry]
+    full = [t for t, worth in tried if worth >= 1 - EQUAL]
+    if _many(full, len(tried)):
+        yield Finding(
+            kind="wrong_accepted",
+            severity="error",
+            message=f"in {len(full)} of {len(tried)} rows the first and the last entry of the right list score as well as all of it",
+            evidence=case.evidence(full),
+        )
+
+
+def _terms(case: Case) -> Iterator[Finding]:
+    """The terms that a row lists under another key score as the right answer does, which is a text."""
+    way = case.found.way
+    assert way is not None
+    tried = case.worths("terms")
+    full = [t for t, worth in tried if worth >= 1 - EQUAL]
+    if way.given and _many(full, len(tried)):
+        yield Finding(
+            kind="hackable",
+            severity="error",
+            message=f"in {len(full)} of {len(tried)} rows a bare list of {full[0].answer.note} scores as well as the right "
+            "answer, which is a text: terms are counted, whatever is said of them",
+            evidence=case.evidence(full),
+        )
 
 
 def _long_half(case: Case) -> Iterator[Finding]:

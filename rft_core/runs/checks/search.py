@@ -38,6 +38,14 @@ MAX_FIELDS = 6
 FILLINGS = ("", "0", "1", "-1", "100", "1000000", "none", "N/A", "[]", "{}", "null", "yes", "A", "*", "x")
 NUMBERS = ("0", "1", "-1", "50", "100", "1000000")
 FIELD_VALUES: Mapping[str, Json] = {"empty": "", "null": None, "0": 0, "1": 1, "an empty list": [], "true": True}
+PIECES = {
+    "the last line": re.compile(r"[^\n]+"),
+    "the last paragraph": re.compile(r"(?:[^\n]+\n?)+"),
+    "what stands behind the last colon": re.compile(r":\s([^:]+)\Z"),
+    "what stands behind the name of the last line": re.compile(r"\n\w[^:\n]{0,30}:\s([^\n]+)\Z"),
+    "the last quoted text": re.compile(r"[\"“«„`]([^\"”»“`\n]+)[\"”»“`]"),
+}
+"""Parts of a prompt, each the last match."""
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _LAST_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?=\D*\Z)")
 
@@ -146,6 +154,8 @@ def _starts(items: Sequence[Item], way: Way, clues: Clues) -> Iterator[Tactic]:
     yield Tactic(name="thirty words", write=partial(_constant, neutral(30)))
     for which, name in ((0, "first"), (-1, "last")):
         yield Tactic(name=f"the {name} number of the prompt", write=partial(_of_prompt, items, way, which))
+    for name in PIECES:
+        yield Tactic(name=f"{name} of the prompt", write=partial(_piece, items, way, name))
     for path in dict.fromkeys(path for item in items[:4] for path, _ in leaves(item.row)):
         yield Tactic(name=f"item.{path}, which the prompt says", write=partial(_told, items, way, path))
 
@@ -169,6 +179,11 @@ def _other(items: Sequence[Item], way: Way, which: int, position: int) -> str | 
 def _of_prompt(items: Sequence[Item], way: Way, which: int, position: int) -> str | None:
     numbers = _NUMBER.findall(prompt_text(items[position].row))
     return _formed(way, numbers[which]) if numbers else None
+
+
+def _piece(items: Sequence[Item], way: Way, name: str, position: int) -> str | None:
+    found = PIECES[name].findall(prompt_text(items[position].row).strip())
+    return _formed(way, found[-1].strip()) if found else None
 
 
 def _told(items: Sequence[Item], way: Way, path: str, position: int) -> str | None:
