@@ -23,6 +23,7 @@ from rft_core.runs import grader_check, stages
 from rft_core.runs.assembly import check_stages, grader_variables, open_sources, template_variables
 from rft_core.runs.checks.report import CheckReport
 from rft_core.runs.checks.samples import read_run, read_samples
+from rft_core.runs.completions import completions_of
 from rft_core.runs.evaluate_model import evaluate_model, open_rows, read_grader, sampling_of, target_of
 from rft_core.runs.grader_gate import judge
 from rft_core.runs.preflight import Findings, check_model, try_grader
@@ -46,6 +47,9 @@ __all__ = [
     "runs",
     "validate",
 ]
+
+SAMPLED_ROWS = 16
+"""Rows for which `check_grader` lets a model write."""
 
 
 def run(
@@ -178,6 +182,7 @@ def check_grader(
     data: str | Path | None = None,
     *,
     samples: str | Path | None = None,
+    model: str | Path | None = None,
     target: str | None = None,
     run_dir: str | Path | None = None,
     second: str | Path | Mapping[str, Any] | None = None,
@@ -193,7 +198,8 @@ def check_grader(
     """Try a grader on right, wrong and adversarial answers to rows of a JSONL file, or of a run, and say what is
     wrong with it. `report.sound` is False if anything found is an error.
 
-    A grader is a JSON or YAML file, or its values. `samples` are completions to try too; `target` says how a right
+    A grader is a JSON or YAML file, or its values. `samples` are completions to try too, and `model`, a model
+    or a run directory, writes some: `group_size` for each of up to 16 rows; `target` says how a right
     answer is written, such as `Answer: {{item.answer}}`; `run_dir` brings rows and completions that a run stored. Raises RftError for settings and files that do not do.
     """
     registry = Registry.discover()
@@ -210,6 +216,8 @@ def check_grader(
     )
     items, texts = _rows_to_check(data, samples, run_dir, rows, registry)
     values, base_dir = _grader_values(grader)
+    if model is not None:
+        texts = _completions(str(model), values, items, texts, group_size, registry)
     other, other_dir = _grader_values(second) if second is not None else (None, None)
     return grader_check.check(
         registry, values, items, base_dir=base_dir, samples=texts, second=other, second_dir=other_dir, options=options
@@ -303,6 +311,22 @@ def _rows_to_check(
     given = read_samples(Path(samples), [source.item(i) for i in range(len(source))])
     picked = [*given, *(i for i in grader_check.spread_over(len(source), rows) if i not in given)][:rows]
     return [source.item(i) for i in picked], {n: given[i] for n, i in enumerate(picked) if i in given}
+
+
+def _completions(
+    model: str,
+    grader: Mapping[str, Any],
+    items: Sequence[Item],
+    given: Mapping[int, list[str]],
+    count: int,
+    registry: Registry,
+) -> dict[int, list[str]]:
+    """The texts that are given, and `count` of the model for each of the first `SAMPLED_ROWS` rows."""
+    found = target_of(model, registry, checkpoint_name="last", grader=grader)
+    sampling = sampling_of(found.config, temperature=found.config.sampling.temperature)
+    rows = items[:SAMPLED_ROWS]
+    texts = completions_of(found, rows, registry=registry, samples=count, sampling=sampling)
+    return {**given, **{n: [*given.get(n, []), *some] for n, some in enumerate(texts)}}
 
 
 def _setting(listeners: Sequence[Listener], stop: threading.Event | None, use_cache: bool) -> stages.Setting:

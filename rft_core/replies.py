@@ -7,7 +7,6 @@ worker may be broken or lie. What passes is the same to the bit whether it cross
 from __future__ import annotations
 
 import json
-import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -32,6 +31,9 @@ from rft_core.types import (
 
 MAX_DETAILS = 16_384
 """Most characters of a grade's details."""
+MAX_REWARD = 1e9
+"""A reward of another size is a mistake, and its square would be infinite in float32."""
+MAX_NUMBER = 1e100
 MAX_LOGPROB = 1e-5
 """A log-softmax in float32 may exceed 0 by its rounding."""
 
@@ -174,7 +176,7 @@ def _is_settled(grade: object) -> bool:
     return (
         type(grade) is Grade
         and type(grade.outcome) is Outcome
-        and (grade.reward is None or type(grade.reward) is float)
+        and (grade.reward is None or (type(grade.reward) is float and -MAX_REWARD <= grade.reward <= MAX_REWARD))
         and grade.message is None
         and not grade.sub_rewards
         and not grade.metrics
@@ -190,7 +192,7 @@ def _settled(grade: object) -> Grade:
     try:
         return Grade(
             outcome=Outcome(grade.outcome),
-            reward=None if grade.reward is None else float(grade.reward),
+            reward=None if grade.reward is None else _bounded("a reward", grade.reward, MAX_REWARD),
             error_kind=None if grade.error_kind is None else clean_text(str(grade.error_kind), 100),
             message=None if grade.message is None else clean_text(str(grade.message)),
             sub_rewards=_numbers(grade.sub_rewards),
@@ -225,8 +227,14 @@ def _usage(values: Mapping[str, TokenUsage]) -> dict[str, TokenUsage]:
 
 
 def _numbers(values: Mapping[str, float]) -> dict[str, float]:
-    found = {clean_text(str(name), 200): float(value) for name, value in values.items()}
-    for name, value in found.items():
-        if not math.isfinite(value):
-            raise ValueError(f"'{name}' must be finite, got {value}")
-    return found
+    return {
+        (key := clean_text(str(name), 200)): _bounded(f"'{key}'", value, MAX_NUMBER) for name, value in values.items()
+    }
+
+
+def _bounded(what: str, value: float, most: float) -> float:
+    """The number; ValueError if it is not finite, or so large that sums over a run would not be."""
+    number = float(value)
+    if not -most <= number <= most:
+        raise ValueError(f"{what} must be a number of at most {most:g} in size, got {number:g}")
+    return number

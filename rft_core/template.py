@@ -115,6 +115,10 @@ def compile_variable(text: str) -> Variable:
         raise ConfigError(
             f"{{{{{text}}}}} is unknown: a sample has no '{steps[1]}'{nearest(str(steps[1]), SAMPLE_VARIABLES)}"
         )
+    if steps[:2] == ["sample", "output_text"] and len(steps) > 2:
+        raise ConfigError(
+            f"{{{{{text}}}}} never has a value: sample.output_text is a text; sample.output_json has parts"
+        )
     return Variable(_normal(tuple(steps)), tuple(steps))
 
 

@@ -26,6 +26,7 @@ STYLE = {"error": "red", "warning": "yellow"}
     type=click.Path(path_type=Path),
     help='JSONL file with completions; each line {"item": key or position, "completions": […]}.',
 )
+@click.option("--model", help="Model folder, model of the hub or run directory: completions of it are tried too.")
 @click.option("--target", help="How a right answer is written, such as 'Answer: {{item.answer}}'.")
 @click.option("--run-dir", type=click.Path(path_type=Path), help="A run whose rows and completions to use.")
 @click.option("--second", type=click.Path(path_type=Path), help="Another grader to compare with.")
@@ -71,6 +72,8 @@ def _print(report: CheckReport) -> None:
         console.print(literal(f"{finding.severity}: {finding.kind}: {finding.message}", STYLE[finding.severity]))
         for line in _evidence(finding):
             console.print(literal(line, "dim"))
+    if not report.complete:
+        console.print(literal("not everything was tried: the grader is slow for the budget; raise --budget", "yellow"))
     counts = f"{len(report.errors)} errors, {len(report.warnings)} warnings"
     console.print(
         literal(f"the grader looks sound ({counts})" if report.sound else f"do not train with it ({counts})", "bold")

@@ -97,9 +97,10 @@ def _grade_cases(registry: Any, file: Path, timeout_s: float) -> int:
                     raise ConfigError("a case is an object with a grader, an item and a model_sample", where=where)
                 if not isinstance(case.get("model_sample"), str):
                     raise ConfigError("model_sample must be a text", where=where)
-                answer = grade_with(
-                    graders, case["grader"], case["model_sample"], case.get("item") or {}, timeout_s=timeout_s
-                )
+                item = {} if case.get("item") is None else case["item"]
+                if not isinstance(item, dict):
+                    raise ConfigError("the item must be a JSON object, a data row", where=where)
+                answer = grade_with(graders, case["grader"], case["model_sample"], item, timeout_s=timeout_s)
             except RftError as error:
                 failed, answer = True, {"error": str(error), "where": where}
             echo_json(answer)

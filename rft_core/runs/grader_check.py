@@ -283,6 +283,7 @@ def _report(
         grader=str(raw.get("name") or raw.get("type")),
         rows=len(case.groups),
         answers=grades,
+        complete=case.size.plenty or case.paid,
         reads=_reads(case),
         rewards=_rewards(case),
         failures=failures,

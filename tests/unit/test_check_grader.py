@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from graders.judges import behave
 from judge_server import JudgeServer
+from tiny_models import make_model
 
 import rft_core.api as rft
 from rft_core.errors import ConfigError, RunDirError
@@ -365,6 +366,41 @@ def test_samples_give_the_share_of_dead_groups(tmp_path: Path) -> None:
     assert report.spread["base_reward"] == pytest.approx(4 / 8)
     assert report.spread["dead_groups"] == pytest.approx((2 * 0.5**8 + 1 + 1) / 3)
     assert report.rewards["mean"]["sample"] == pytest.approx(4 / 8)
+
+
+def test_a_model_writes_completions_to_try(tmp_path: Path) -> None:
+    """`--model` draws the group size of completions for each row: base reward, and groups with equal rewards."""
+    rows = [{"messages": [{"role": "user", "content": f"{n}+{n}="}], "answer": str(2 * n)} for n in range(4)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = make_model(tmp_path / "model")
+    report = rft.check_grader(EQ, tmp_path / "rows.jsonl", model=model, group_size=3, in_process=True)
+    assert report.spread["base_reward"] == 0.0
+    assert report.spread["dead_groups"] == 1.0
+    assert "no_spread" in {finding.kind for finding in report.warnings}
+    assert report.rewards["mean"]["sample"] == 0.0
+    done = engine("check-grader", FOLDER / "sound" / "exact.json", "--data", CAPITALS, "--model", tmp_path / "none")
+    assert done.code == 2
+    assert "no run directory or model folder" in done.errors
+
+
+def test_a_small_budget_is_told(tmp_path: Path) -> None:
+    """Where the time was too short for everything the report says so, and one order of a list is not any order."""
+    (tmp_path / "last_line.py").write_text(
+        "import time\n\n\ndef grade(sample, item):\n    time.sleep(0.002)\n"
+        "    return float(sample['output_text'].endswith(item['answer']))\n"
+    )
+    grader = {"type": "python_file", "path": str(tmp_path / "last_line.py") + ":grade"}
+    report = rft.check_grader(grader, CAPITALS, rows=6, budget_s=1, in_process=True)
+    assert not report.complete
+    assert "listing" not in {finding.kind for finding in report.errors}
+    assert rft.check_grader(EQ, CAPITALS, rows=6, in_process=True).complete
+
+
+def test_a_second_grader_without_a_grade_is_an_error() -> None:
+    """No agreement is no sign of any: a typo in the other grader must not pass for sound."""
+    typo = {**EQ, "reference": "{{item.anwser}}"}
+    report = rft.check_grader(EQ, CAPITALS, second=typo, rows=6, in_process=True)
+    assert any("gave no grade to any answer" in finding.message for finding in report.errors)
 
 
 DURATIONS = [

@@ -88,15 +88,18 @@ def test_cases_come_back_in_order(tmp_path: Path) -> None:
         {"grader": SIMILAR, "item": {"answer": HAIR}, "model_sample": BEAR},
         {"grader": {**SIMILAR, "evaluation_metric": "no_such"}, "item": {}, "model_sample": BEAR},
         {"grader": SIMILAR, "item": {"answer": BEAR}, "model_sample": BEAR},
+        *({"grader": SIMILAR, "item": item, "model_sample": BEAR} for item in ("x", 5, True, [], ["ab"], [["a", 1]])),
     ]
     file = tmp_path / "cases.jsonl"
     file.write_text("\n".join(map(json.dumps, cases)))
     outcome = engine("grade", "--cases", file)
     assert outcome.code == 1
-    first, second, third = outcome.events
+    first, second, third, *rest = outcome.events
     assert (first["reward"], third["reward"]) == (0.7555555555555555, 1.0)
     assert "no_such" in second["error"]
     assert second["where"].endswith("line 2")
+    assert all("the item must be a JSON object" in event["error"] for event in rest)
+    assert len(rest) == 6
 
 
 def test_cases_with_one_grader_share_it(tmp_path: Path) -> None:

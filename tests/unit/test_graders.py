@@ -209,6 +209,7 @@ def test_formula_values(formula: str, value: float) -> None:
         ("__import__('os')", "there is no function|is not part of the grammar"),
         ("a.real", "is not part of the grammar"),
         ("1e999", "too large"),
+        ("９", "is not part of the grammar"),
         ("(" * 5000 + "a" + ")" * 4000, "nested deeper"),
         ("-" * 5000 + "a", "nested deeper"),
         ("a^" * 4000 + "a", "nested deeper"),

@@ -59,6 +59,7 @@ def test_variables_become_text(template: str, expected: str) -> None:
         ("{{item.a", "closes"),
         ("{{sample.text}}", "a sample has no 'text'"),
         ("{{sample.output_txt}}", "did you mean 'output_text'"),
+        ("{{sample.output_text.x}}", "never has a value"),
     ],
 )
 def test_what_is_no_variable_is_refused_when_compiled(template: str, says: str) -> None:

@@ -119,6 +119,8 @@ class Embeddings(BaseHTTPRequestHandler):
 
     fail: list[int]
     seen: list[tuple[str | None, Mapping[str, Any]]]
+    answer: bytes | None = None
+    """Instead of embeddings."""
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -130,7 +132,7 @@ class Embeddings(BaseHTTPRequestHandler):
             {"index": n, "embedding": [text.count(c) - text.count("-") for c in "abc"]}
             for n, text in enumerate(body["input"])
         ]
-        data = json.dumps({"data": rows[::-1]}).encode()
+        data = json.dumps({"data": rows[::-1]}).encode() if self.answer is None else self.answer
         self.send_response(200)
         self.end_headers()
         self.wfile.write(data)
@@ -175,5 +177,31 @@ def test_an_endpoint_that_fails_is_the_graders_failure(
     handler.fail = [code] * 9
     (grade,) = grades("cosine", "a", "b", embedding_base_url=url)
     assert (grade.outcome, grade.error_kind) == (Outcome.GRADER_ERROR, "other_error")
-    assert f"{url}/embeddings gave no embeddings: HTTPError: HTTP Error {code}" in (grade.message or "")
+    assert f"{url}/embeddings gave no embeddings: HTTP Error {code}" in (grade.message or "")
     assert len(handler.seen) == (1 if code == 400 else 3)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        (["[NaN, 1]", "[1, 1]"], "finite numbers"),
+        (["[1e999, 1]", "[1, 1]"], "finite numbers"),
+        (["[1e308, 1e308]", "[1e308, 1e308]"], "finite numbers"),
+        ([f"[1{'0' * 400}, 1]", "[1, 1]"], "finite numbers"),
+        (["[]", "[]"], "finite numbers"),
+        (["[true]", "[true]"], "finite numbers"),
+        (["null", "[1]"], "lists of"),
+        (["[1, 2]", "[1]"], "all of one length"),
+        (["[0, 0]", "[0, 0]"], "zero, so it has no direction"),
+        (["[1, 2]"], "1 vectors to 2 texts"),
+        (["[1, 2]", "[1, 2"], "not of the form of /embeddings"),
+    ],
+)
+def test_what_is_no_embedding_is_no_zero(endpoint: tuple[str, type[Embeddings]], vectors: list[str], said: str) -> None:
+    """Vectors without a direction, of other lengths or of no numbers give an error, never a score."""
+    url, handler = endpoint
+    rows = [f'{{"index": {n}, "embedding": {vector}}}' for n, vector in enumerate(vectors)]
+    handler.answer = f'{{"data": [{", ".join(rows)}]}}'.encode()
+    (grade,) = grades("cosine", "a", "b", embedding_base_url=url)
+    assert (grade.outcome, grade.error_kind) == (Outcome.GRADER_ERROR, "other_error")
+    assert said in (grade.message or "")

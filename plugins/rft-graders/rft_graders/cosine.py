@@ -26,6 +26,9 @@ TIMEOUT_S = 30.0
 RETRY_AFTER_S = (0.5, 2.0)
 """Waits before the second and the third try, where the endpoint is busy or fails."""
 
+MAX_COMPONENT = 1e100
+"""Of a vector: its square is finite."""
+
 Vector = list[float]
 
 
@@ -52,8 +55,8 @@ class CosineGrader:
         texts = list(dict.fromkeys(t for pair in pairs if isinstance(pair, tuple) for t in pair if t.strip()))
         try:
             vectors = dict(zip(texts, self._embed(texts) if texts else [], strict=True))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            failed = Grade.error("other_error", f"{self._url} gave no embeddings: {type(error).__name__}: {error}")
+        except (OSError, ValueError) as error:
+            failed = Grade.error("other_error", f"{self._url} gave no embeddings: {error}")
             return [pair if isinstance(pair, Grade) else failed for pair in pairs]
         return [pair if isinstance(pair, Grade) else Grade.score(_alike(vectors, *pair)) for pair in pairs]
 
@@ -66,8 +69,7 @@ class CosineGrader:
         for wait_s in (*RETRY_AFTER_S, None):
             try:
                 with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
-                    rows = sorted(json.load(reply)["data"], key=lambda row: row["index"])
-                return [[float(x) for x in row["embedding"]] for row in rows]
+                    return _vectors(reply.read(), len(texts))
             except urllib.error.HTTPError as error:
                 if wait_s is None or error.code not in (408, 429, 500, 502, 503, 504):
                     raise
@@ -78,11 +80,32 @@ class CosineGrader:
         raise AssertionError("the last try returns or raises")
 
 
+def _vectors(body: bytes, count: int) -> list[Vector]:
+    """The vectors of an answer, by their index, each of length 1. ValueError for what is none."""
+    try:
+        rows = sorted(json.loads(body)["data"], key=lambda row: row["index"])
+        vectors = [row["embedding"] for row in rows]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(
+            f"the answer is not of the form of /embeddings: {body[:80].decode(errors='replace')!r}"
+        ) from None
+    if len(vectors) != count:
+        raise ValueError(f"it answered {len(vectors)} vectors to {count} texts")
+    if not all(isinstance(v, list) and v and len(v) == len(vectors[0]) and all(map(_is_number, v)) for v in vectors):
+        raise ValueError("its vectors must be lists of finite numbers, all of one length")
+    lengths = [math.hypot(*vector) for vector in vectors]
+    if not all(lengths):
+        raise ValueError("one of its vectors is zero, so it has no direction")
+    return [[x / length for x in vector] for vector, length in zip(vectors, lengths, strict=True)]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_COMPONENT
+
+
 def _alike(vectors: dict[str, Vector], text: str, reference: str) -> float:
     """0 for a text without characters, which has no embedding."""
     if text not in vectors or reference not in vectors:
         return 0.0
-    one, other = vectors[text], vectors[reference]
-    length = math.sqrt(math.fsum(x * x for x in one)) * math.sqrt(math.fsum(x * x for x in other))
-    dot = math.fsum(x * y for x, y in zip(one, other, strict=True))
-    return min(1.0, max(0.0, dot / length)) if length else 0.0
+    dot = math.fsum(x * y for x, y in zip(vectors[text], vectors[reference], strict=True))
+    return min(1.0, max(0.0, dot))

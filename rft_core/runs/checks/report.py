@@ -72,6 +72,8 @@ class CheckReport:
     rows: int
     answers: int
     """Grades that were asked for, repeats included."""
+    complete: bool
+    """Whether there was time for everything that the check has; False if the budget cut it short."""
     reads: Mapping[str, Any]
     """What the grader compares with, as far as it was found: `path`, `format`, and the keys whose change moves rewards."""
     rewards: Mapping[str, Any]

@@ -24,6 +24,8 @@ PAID = 0.1
 SHORT = 3
 """Characters of a reference that stands in other words by chance."""
 FEW_OPTIONS = 10
+ORDERS = 2
+"""In so many a list of all answers must have been tried: with the right one first, and last."""
 JUDGED = ("empty", "whitespace", "idk", "nothing", "any_number", "tactic", "stub", "prose", "prompt", "repeated", "long", "long_repeated", "injection", "config", "score_json", "everything", "odd_number", "code")  # fmt: skip
 SAME_BY_NOTE = ("tactic", "stub")
 """Kinds whose texts differ from row to row; what they have in common is their note."""
@@ -164,10 +166,11 @@ def _listing(case: Case) -> Iterator[Finding]:
     assert way is not None
     accepted, kind = 0.0, "listing"
     for some in ("listing", "listing_forms"):
-        by_row: dict[int, float] = {}
+        by_row: dict[int, list[float]] = defaultdict(list)
         for tried, worth in case.worths(some):
-            by_row[tried.row] = min(by_row.get(tried.row, 2.0), worth)
-        if by_row and (share := mean(min(w, 1.0) for w in by_row.values())) > accepted:
+            by_row[tried.row].append(worth)
+        least = [min(worths) for worths in by_row.values() if len(worths) >= ORDERS]
+        if least and (share := mean(min(w, 1.0) for w in least)) > accepted:
             accepted, kind = share, some
     if accepted < WELL:
         return

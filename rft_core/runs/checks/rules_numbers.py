@@ -147,6 +147,12 @@ def spread(case: Case, figures: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def agreement(figures: Mapping[str, Any] | None) -> Iterator[Finding]:
+    if figures and not figures["answers"]:
+        yield Finding(
+            kind="disagrees",
+            severity="error",
+            message="the second grader gave no grade to any answer: see what 'rft-engine grade' says of it",
+        )
     if figures and figures["rank_correlation"] is not None and figures["rank_correlation"] < LEAST_AGREEMENT:
         yield Finding(
             kind="disagrees",

@@ -86,7 +86,7 @@ def _precision_alone(case: Case) -> Iterator[Finding]:
 
 def _half(case: Case) -> Iterator[Finding]:
     """Half of the right answer, or it with another number, scores as all of it. An error if either end can be spoilt
-    so, or the answer is one word or numbers alone; else the grader may rightly read one end alone, as the letter of `A. Paris`."""
+    so, or the answer is one word, or of numbers alone; else the grader may rightly read one end alone, as the letter of `A. Paris`."""
     way = case.found.way
     assert way is not None
     for kind, what in (
@@ -103,7 +103,11 @@ def _half(case: Case) -> Iterator[Finding]:
         count = len({one.row for one, _ in tried})
         both = rows["first"] & rows["last"]
         texts = {row: as_text(way.value(case.items[row].row)) for row in rows["first"] | rows["last"]}
-        single = {row for row, text in texts.items() if len(text.split()) == 1 or not re.search(r"[^\W\d]", text)}
+        single = {
+            row
+            for row, text in texts.items()
+            if len(text.split()) == 1 or (kind == "number_changed" and not re.search(r"[^\W\d]", text))
+        }
         spoilt = both | single
         for which in ("first", "last"):
             if _many(rows[which], count):
