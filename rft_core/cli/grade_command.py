@@ -34,7 +34,8 @@ def grade_command(
     timeout_s: float,
     as_json: bool,
 ) -> int:
-    """Grade one completion, or each line of a file of cases."""
+    """Grade one completion, or each line of a file of cases. Exit code 1 if it could not be graded; with --cases only
+    if a grader could not be built or a line is no case."""
     from rft_core.grader_run import grade_text
     from rft_core.registry import Registry
     from rft_core.runs.evaluate_model import read_grader
