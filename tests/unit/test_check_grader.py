@@ -386,13 +386,16 @@ def test_a_model_writes_completions_to_try(tmp_path: Path) -> None:
 def test_a_small_budget_is_told(tmp_path: Path) -> None:
     """Where the time was too short for everything the report says so, and one order of a list is not any order."""
     (tmp_path / "last_line.py").write_text(
-        "import time\n\n\ndef grade(sample, item):\n    time.sleep(0.002)\n"
+        "import time\n\n\ndef grade(sample, item):\n    time.sleep(0.02)\n"
         "    return float(sample['output_text'].endswith(item['answer']))\n"
     )
+    rows = [{"messages": [{"role": "user", "content": f"{n} * 7?"}], "answer": str(7 * n)} for n in range(20, 26)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     grader = {"type": "python_file", "path": str(tmp_path / "last_line.py") + ":grade"}
-    report = rft.check_grader(grader, CAPITALS, rows=6, budget_s=1, in_process=True)
+    report = rft.check_grader(grader, tmp_path / "rows.jsonl", budget_s=1, in_process=True)
     assert not report.complete
-    assert "listing" not in {finding.kind for finding in report.errors}
+    assert "listing" in report.rewards["mean"]
+    assert "listing" not in {finding.kind for finding in report.findings}
     assert rft.check_grader(EQ, CAPITALS, rows=6, in_process=True).complete
 
 

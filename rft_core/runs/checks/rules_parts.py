@@ -280,7 +280,7 @@ def _letters(case: Case) -> Iterator[Finding]:
 
 
 def _bare(case: Case) -> Iterator[Finding]:
-    """With words around it, or twenty times over, the right answer scores better than alone in the form asked for."""
+    """With words around it the right answer scores better than alone in the form asked for."""
     way = case.found.way
     assert way is not None
     by_row: dict[int, list[Tried]] = defaultdict(list)
