@@ -1,6 +1,6 @@
-"""The model's logits where they are wanted, and nowhere else.
+"""The model's hidden states and logits where they are wanted, and nowhere else.
 
-Legend: U distinct prefixes, P prefix length, B rows, T remainder length, N wanted tokens, V vocabulary.
+Legend: U distinct prefixes, P prefix length, B rows, T remainder length, N wanted tokens, H hidden size, V vocabulary.
 
 Prefixes that rows share are computed once and expanded as key-value cache, gradients included. Rows
 and prefixes are padded on the right: under a causal mask no real token sees a later pad, so prefixes
@@ -11,7 +11,7 @@ on the N wanted positions alone, which makes prompts free of the vocabulary's si
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,14 +72,36 @@ def pack(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
 
 
 def wanted_logits(model: PreTrainedModel, batch: MicroBatch) -> Tensor:
-    """logits_NV that predict `batch.targets_N`."""
-    with _only_at(model, batch.index_N):
-        if batch.prefix_UP is None:
-            logits_1NV = model(input_ids=batch.inputs_BT, use_cache=False).logits
-        else:
-            logits_1NV = model(input_ids=batch.inputs_BT, **_after_prefix(model, batch, batch.prefix_UP)).logits
-    logits_NV: Tensor = logits_1NV[0]
+    """logits_NV that predict `batch.targets_N`, of a causal language model."""
+
+    def select(module: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor]:
+        return (_at(arguments[0], batch.index_N)[None],)
+
+    with _before(model.get_output_embeddings(), select):
+        logits_NV: Tensor = model(input_ids=batch.inputs_BT, **_context(model, batch)).logits[0]
     return logits_NV
+
+
+def wanted_hidden(model: PreTrainedModel, batch: MicroBatch) -> Tensor:
+    """hidden_NH behind the last norm, before the token that each of `batch.targets_N` is.
+
+    Of a language model: exactly what its output layer reads, whatever the architecture does before it; the
+    layer itself is given no position, so it costs nothing. Of a classifier of sequences or tokens: the last
+    hidden states of the model below its head.
+    """
+    output = model.get_output_embeddings()
+    if output is None:
+        below = model.base_model(input_ids=batch.inputs_BT, **_context(model, batch))
+        return _at(below.last_hidden_state, batch.index_N)
+    seen: list[Tensor] = []
+
+    def keep(module: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor]:
+        seen.append(_at(arguments[0], batch.index_N))
+        return (arguments[0][:, :0],)
+
+    with _before(output, keep):
+        model(input_ids=batch.inputs_BT, **_context(model, batch))
+    return seen[0]
 
 
 def can_share_prefixes(model: PreTrainedModel) -> bool:
@@ -94,6 +116,10 @@ def can_share_prefixes(model: PreTrainedModel) -> bool:
         and not getattr(config, "is_encoder_decoder", False)
         and "position_ids" in inspect.signature(type(model).forward).parameters
     )
+
+
+def _context(model: PreTrainedModel, batch: MicroBatch) -> dict[str, Any]:
+    return {"use_cache": False} if batch.prefix_UP is None else _after_prefix(model, batch, batch.prefix_UP)
 
 
 def _after_prefix(model: PreTrainedModel, batch: MicroBatch, prefix_UP: Tensor) -> dict[str, Any]:
@@ -121,15 +147,14 @@ def _after_prefix(model: PreTrainedModel, batch: MicroBatch, prefix_UP: Tensor) 
     }
 
 
+def _at(hidden_BTH: Tensor, index_N: Tensor) -> Tensor:
+    return hidden_BTH.flatten(0, 1).index_select(0, index_N)
+
+
 @contextmanager
-def _only_at(model: PreTrainedModel, index_N: Tensor) -> Iterator[None]:
-    """Let the output layer see the wanted positions only, whatever the architecture does around it."""
-
-    def select(module: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor]:
-        hidden_BTH = arguments[0]
-        return (hidden_BTH.flatten(0, 1).index_select(0, index_N)[None],)
-
-    handle = model.get_output_embeddings().register_forward_pre_hook(select)
+def _before(module: torch.nn.Module, change: Callable[[torch.nn.Module, tuple[Tensor, ...]], Any]) -> Iterator[None]:
+    """Let `change` replace what the module is called with."""
+    handle = module.register_forward_pre_hook(change)
     try:
         yield
     finally:

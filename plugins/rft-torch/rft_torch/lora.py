@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from rft_core.errors import ConfigError, nearest
 from rft_core.specs import ComponentConfig
+from rft_torch.scalar import is_scalar, named_head
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,12 +38,14 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int, base_
     targets = settings.targets if isinstance(settings.targets, str) else sorted(settings.targets)
     if not isinstance(targets, str):
         _check_targets(model, targets)
+    scalar = is_scalar(model)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=targets,
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if scalar else "CAUSAL_LM",
+        modules_to_save=[named_head(model)[0]] if scalar else None,
         base_model_name_or_path=base_path,
     )
     with torch.random.fork_rng(devices=[]):
@@ -73,20 +77,31 @@ def check_same_lora(model: PreTrainedModel, settings: LoraSettings | None) -> No
 
 
 def inject(model: PreTrainedModel, config: Any, *, trainable: bool) -> None:
-    """Inject the adapter `config` describes; its parameters are float32 and the only trainable ones."""
+    """Inject the adapter `config` describes; its parameters are float32 and the only trainable ones.
+
+    Modules to save whole (a scalar head) are trained as they are: peft would keep a second copy of each.
+    """
     import torch
     from peft import inject_adapter_in_model
 
+    whole = config.modules_to_save
+    config.modules_to_save = None
     model.requires_grad_(False)
     try:
         inject_adapter_in_model(config, model)
     except ValueError as error:
         raise ConfigError(f"the adapter does not fit the model: {error}", where="lora.targets") from error
+    config.modules_to_save = whole
     for name, parameter in model.named_parameters():
-        if "lora_" in name:
+        if in_adapter(name, whole):
             parameter.data = parameter.data.to(torch.float32)
             parameter.requires_grad_(trainable)
     model.eval()
+
+
+def in_adapter(name: str, whole: Iterable[str] | None) -> bool:
+    """Whether a parameter is the adapter's, or of a module that is trained whole beside it."""
+    return "lora_" in name or name.rpartition(".")[0] in (whole or ())
 
 
 def _check_targets(model: PreTrainedModel, targets: list[str]) -> None:

@@ -56,19 +56,36 @@ def load_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedModel:
     ModelError if the folder is missing, incomplete, or holds only pickled weights, or if the model's
     predictions look ahead at later tokens, as those of BERT-like encoders do.
     """
-    import torch
     from transformers import AutoModelForCausalLM
 
-    from rft_torch.memory import enough_memory
-
     check_folder(ref.path)
+    model, missing = from_folder(AutoModelForCausalLM, ref)
+    if missing:
+        raise ModelError(
+            f"the weights in {ref.path} lack {len(missing)} tensors, such as {min(missing)}; fetch the model again"
+        )
+    place(model, ref)
+    check_causal(model, ref.path)
+    model.requires_grad_(trainable)
+    if ref.adapter is not None:
+        from rft_torch.weights import load_adapter
+
+        load_adapter(model, ref.adapter, trainable=trainable)
+    return model
+
+
+def from_folder(kind: Any, ref: ModelRef, **settings: Any) -> tuple[PreTrainedModel, set[str]]:
+    """What an Auto class of transformers makes of the folder, in the wanted dtype, and which tensors its weights
+    lack. ModelError if that is nothing. Draws no random numbers of the caller's."""
+    import torch
+
     if ref.dtype not in DTYPES:
         raise ModelError(
             f"the model {ref.path} cannot be loaded as '{ref.dtype}'; choose a dtype from {', '.join(DTYPES)}"
         )
-    device = _device(ref)
-    with _as_model_error(ref.path):
-        model, info = AutoModelForCausalLM.from_pretrained(
+    device(ref)  # before the weights are read
+    with _as_model_error(ref.path), torch.random.fork_rng(devices=[]):
+        model, info = kind.from_pretrained(
             ref.path,
             dtype=getattr(torch, ref.dtype),
             attn_implementation=None,  # sdpa or else eager, whatever the config says
@@ -76,21 +93,17 @@ def load_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedModel:
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            **settings,
         )
-    missing = sorted(info.get("missing_keys", ()))
-    if missing:
-        raise ModelError(
-            f"the weights in {ref.path} lack {len(missing)} tensors, such as {missing[0]}; fetch the model again"
-        )
-    with enough_memory(f"the weights of {ref.path}", TO_FIT):
-        model = model.to(device).eval()
-    _check_causal(model, ref.path)
-    model.requires_grad_(trainable)
-    if ref.adapter is not None:
-        from rft_torch.weights import load_adapter
+    return model, set(info.get("missing_keys", ()))
 
-        load_adapter(model, ref.adapter, trainable=trainable)
-    return model
+
+def place(model: PreTrainedModel, ref: ModelRef) -> None:
+    """Move the model to its device and into eval mode, in place. ComponentError if it does not fit."""
+    from rft_torch.memory import enough_memory
+
+    with enough_memory(f"the weights of {ref.path}", TO_FIT):
+        model.to(device(ref)).eval()
 
 
 @quiet()
@@ -130,7 +143,7 @@ def check_folder(path: Path) -> None:
     raise ModelError(f"the model folder {path} holds no safetensors weights; fetch the model again")
 
 
-def _check_causal(model: PreTrainedModel, path: Path) -> None:
+def check_causal(model: PreTrainedModel, path: Path) -> None:
     """ModelError if what the model says at a position depends on a later token. transformers offers some
     encoders as causal models, which they are only with `is_decoder` set."""
     import torch
@@ -138,7 +151,11 @@ def _check_causal(model: PreTrainedModel, path: Path) -> None:
     vocabulary = model.config.get_text_config().vocab_size
     ids = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=model.device) % vocabulary
     with torch.no_grad():
-        first, second = model(input_ids=ids, use_cache=False).logits[:, :3].float()
+        if model.get_output_embeddings() is None:  # a head of another kind
+            said = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        else:
+            said = model(input_ids=ids, use_cache=False).logits
+    first, second = said[:, :3].float()
     if vocabulary > 5 and not torch.allclose(first, second, rtol=1e-2, atol=1e-2):  # far more than rounding
         raise ModelError(
             f"the model in {path} looks ahead at later tokens, so it cannot be trained to generate text; give a causal "
@@ -146,18 +163,18 @@ def _check_causal(model: PreTrainedModel, path: Path) -> None:
         )
 
 
-def _device(ref: ModelRef) -> Any:
+def device(ref: ModelRef) -> Any:
     import torch
 
     try:
-        device = torch.device(ref.device)
+        found = torch.device(ref.device)
     except RuntimeError:
         raise ModelError(f"'{ref.device}' is not a device for the model {ref.path}; choose cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if found.type == "cuda" and not torch.cuda.is_available():
         raise ModelError(
             f"the model {ref.path} is to run on '{ref.device}', but torch sees no CUDA device here; set device: cpu or auto"
         )
-    return device
+    return found
 
 
 @contextmanager

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rft_core.specs import BuildContext
 from rft_core.types import WeightRef
+from rft_torch.models import load_model
 from rft_torch.settings import TrainerConfig
 from rft_torch.trainer import Trainer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Trained:
     """The part of `rft_core.Optimizer` that the trainer answers; a subclass adds `needs`, `step` and `validate`."""
 
-    def __init__(self, config: TrainerConfig, context: BuildContext, *, keep_reference: bool = False) -> None:
-        self._trainer = Trainer(config, context, keep_reference=keep_reference)
+    def __init__(
+        self,
+        config: TrainerConfig,
+        context: BuildContext,
+        *,
+        keep_reference: bool = False,
+        load: Callable[..., PreTrainedModel] = load_model,
+    ) -> None:
+        self._trainer = Trainer(config, context, keep_reference=keep_reference, load=load)
         self.bitwise = self._trainer.bitwise
 
     def publish(self, folder: Path, *, run_id: str, lineage: str) -> WeightRef:

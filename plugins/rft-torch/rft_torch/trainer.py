@@ -7,7 +7,7 @@ Updates go in a fixed order on a fixed plan, so on CPU equal calls give equal bi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from rft_core.errors import ConfigError, IntegrityError, ModelError
 from rft_core.seeds import seed_of
@@ -23,13 +24,14 @@ from rft_core.types import WeightRef
 from rft_core.weights import digest_of
 from rft_torch import optimizer_state
 from rft_torch.batching import TokenRow
-from rft_torch.forward import MicroBatch, can_share_prefixes, pack, wanted_logits
+from rft_torch.forward import MicroBatch, can_share_prefixes, pack, wanted_hidden, wanted_logits
 from rft_torch.logprobs import token_logprobs
 from rft_torch.lora import add_lora, check_same_lora
 from rft_torch.memory import enough_memory
 from rft_torch.models import load_model
+from rft_torch.scalar import config_of, is_scalar, scalar_values
 from rft_torch.settings import TrainerConfig, learning_rate
-from rft_torch.weights import copy_side_files, load_adapter, load_full, publish_adapter, publish_full
+from rft_torch.weights import copy_side_files, load_adapter, load_full, publish_adapter, publish_full, write_config
 
 POLICY_FOLDER = "policy"
 STATE_FILE = "optimizer.safetensors"
@@ -44,10 +46,18 @@ TO_FIT = (
 class Trainer:
     """Holds the policy, moves it by AdamW, publishes, saves and continues it.
 
-    `keep_reference` keeps a copy of the initial trained weights for `reference()`.
+    `keep_reference` keeps a copy of the initial trained weights for `reference()`. `load` says what kind of model is
+    trained: a language model, or with `rft_torch.scalar.load_scalar_model` one that says a number per position.
     """
 
-    def __init__(self, config: TrainerConfig, context: BuildContext, *, keep_reference: bool = False) -> None:
+    def __init__(
+        self,
+        config: TrainerConfig,
+        context: BuildContext,
+        *,
+        keep_reference: bool = False,
+        load: Callable[..., PreTrainedModel] = load_model,
+    ) -> None:
         if context.model is None:
             raise ConfigError("an optimizer needs a model; set model in the run file", where="optimizer")
         ref = context.model
@@ -61,7 +71,7 @@ class Trainer:
         self.base = ref.path
         self._published_dtype: torch.dtype = getattr(torch, ref.dtype)
         self._adapter = config.lora is not None or ref.adapter is not None
-        self.model = load_model(ref if self._adapter else replace(ref, dtype="float32"), trainable=True)
+        self.model = load(ref if self._adapter else replace(ref, dtype="float32"), trainable=True)
         if ref.adapter is not None:
             check_same_lora(self.model, config.lora)
         elif config.lora is not None:
@@ -146,6 +156,11 @@ class Trainer:
         batch, logits_NV = self.logits(rows)
         return batch, *token_logprobs(logits_NV, batch.targets_N, temperature)
 
+    def values(self, rows: Sequence[TokenRow]) -> tuple[MicroBatch, Tensor]:
+        """The rows as tensors, and values_N (with gradient) of a scalar model before each wanted token."""
+        batch = pack(rows, self.device)
+        return batch, scalar_values(self.model, wanted_hidden(self.model, batch))
+
     def learning_rate(self, total_steps: int) -> float:
         """Of the step that leads to the next policy version."""
         return learning_rate(self.config, self.policy + 1, total_steps)
@@ -200,6 +215,8 @@ class Trainer:
             publish_adapter(self.model, policy)
         else:
             publish_full(self.model, policy)
+            if is_scalar(self.model):  # the base's config may be that of a language model
+                write_config(config_of(self.model), policy)
         copy_side_files(self.base, policy, config=not self._adapter)
         optimizer_state.write(self._adamw, self.parameters, folder / STATE_FILE)
         counters = {"format": FORMAT, "policy": self.policy, "kind": "adapter" if self._adapter else "full"}

@@ -53,7 +53,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = Fals
     """Copy the adapter in `folder` into the live model's adapter, in place; a model without one gets it
     injected first (the model object stays the same). ModelError if they do not fit, in tensors or in scale."""
     file = folder / ADAPTER_FILE
-    config = _adapter_config(folder)
+    config = _adapter_config(folder, _heads(model))
     found = {name.removeprefix(PEFT_PREFIX): tensor for name, tensor in _read(file).items()}
     if not hasattr(model, "peft_config"):
         from rft_torch.lora import inject
@@ -84,12 +84,21 @@ def full_tensors(model: PreTrainedModel) -> Mapping[str, torch.Tensor]:
 
 
 def adapter_tensors(model: PreTrainedModel) -> Mapping[str, torch.Tensor]:
-    """The live LoRA parameters by sorted name, without the adapter's own name in it."""
+    """The live LoRA parameters, and those of a scalar head beside them, by sorted name, without the adapter's own
+    name in it."""
+    from rft_torch.lora import in_adapter
+
+    whole = model.peft_config[ADAPTER_NAME].modules_to_save
     return {
         name.replace(f".{ADAPTER_NAME}.", "."): parameter
         for name, parameter in sorted(model.named_parameters())
-        if f".{ADAPTER_NAME}." in name and "lora_" in name
+        if in_adapter(name, whole)
     }
+
+
+def write_config(config: Mapping[str, Any], folder: Path) -> None:
+    """Write `folder/config.json`."""
+    (folder / MODEL_CONFIGS[0]).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def copy_side_files(source: Path, folder: Path, *, config: bool = True) -> None:
@@ -149,7 +158,14 @@ def _copy_into(live: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tenso
             tensor.copy_(found[name])
 
 
-def _adapter_config(folder: Path) -> Any:
+def _heads(model: PreTrainedModel) -> list[str]:
+    """Modules that an adapter of this model holds whole."""
+    from rft_torch.scalar import is_scalar, named_head
+
+    return [named_head(model)[0]] if is_scalar(model) else []
+
+
+def _adapter_config(folder: Path, heads: list[str]) -> Any:
     from peft import PeftConfig
 
     file = folder / ADAPTER_CONFIG
@@ -160,10 +176,13 @@ def _adapter_config(folder: Path) -> Any:
         raise ModelError(f"the adapter {folder} has no {ADAPTER_CONFIG}") from None
     except (ValueError, TypeError, KeyError) as error:
         raise ModelError(f"the adapter config {file} cannot be used ({type(error).__name__}: {error})") from error
-    if config.peft_type != "LORA" or config.modules_to_save or config.trainable_token_indices:
-        raise ModelError(
-            f"the adapter {folder} is not plain LoRA; only LoRA without extra trained modules is supported"
+    if config.peft_type != "LORA" or config.trainable_token_indices or list(config.modules_to_save or ()) != heads:
+        extra = (
+            f"with {heads[0]} beside it, as value and reward models have it,"
+            if heads
+            else "without extra trained modules"
         )
+        raise ModelError(f"the adapter {folder} is not plain LoRA; only LoRA {extra} is supported here")
     return config
 
 
