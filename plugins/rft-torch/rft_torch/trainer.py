@@ -29,6 +29,7 @@ from rft_torch.logprobs import token_logprobs
 from rft_torch.lora import add_lora, check_same_lora
 from rft_torch.memory import enough_memory
 from rft_torch.models import load_model
+from rft_torch.output_layer import hidden_logprobs, is_plain
 from rft_torch.scalar import config_of, is_scalar, scalar_values
 from rft_torch.settings import TrainerConfig, learning_rate
 from rft_torch.weights import copy_side_files, load_adapter, load_full, publish_adapter, publish_full, write_config
@@ -80,6 +81,7 @@ class Trainer:
         self.bitwise = self.device.type == "cpu"
         self.parameters = {name: p for name, p in sorted(self.model.named_parameters()) if p.requires_grad}
         self.share_prompts = can_share_prefixes(self.model)
+        self._plain_output = is_plain(self.model)
         self._adamw = self._build_adamw()
         self._initial = {name: p.detach().clone() for name, p in self.parameters.items()} if keep_reference else None
 
@@ -151,10 +153,20 @@ class Trainer:
         batch = pack(rows, self.device)
         return batch, wanted_logits(self.model, batch)
 
-    def logprobs(self, rows: Sequence[TokenRow], temperature: float) -> tuple[MicroBatch, Tensor, Tensor]:
-        """The rows as tensors, and of each wanted token logprobs_N (with gradient) and entropy_N (without)."""
-        batch, logits_NV = self.logits(rows)
-        return batch, *token_logprobs(logits_NV, batch.targets_N, temperature)
+    def logprobs(
+        self, rows: Sequence[TokenRow], temperature: float, *, entropy_grad: bool = False
+    ) -> tuple[MicroBatch, Tensor, Tensor]:
+        """The rows as tensors, and of each wanted token logprobs_N (with gradient) and entropy_N (without, unless
+        `entropy_grad`)."""
+        if not self._plain_output:
+            batch, logits_NV = self.logits(rows)
+            return batch, *token_logprobs(logits_NV, batch.targets_N, temperature, entropy_grad=entropy_grad)
+        batch = pack(rows, self.device)
+        hidden_NH = wanted_hidden(self.model, batch)
+        output = self.model.get_output_embeddings()
+        return batch, *hidden_logprobs(
+            hidden_NH, output.weight, output.bias, batch.targets_N, temperature, entropy_grad=entropy_grad
+        )
 
     def values(self, rows: Sequence[TokenRow]) -> tuple[MicroBatch, Tensor]:
         """The rows as tensors, and values_N (with gradient) of a scalar model before each wanted token."""
