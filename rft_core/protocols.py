@@ -87,7 +87,8 @@ class Optimizer(Protocol):
     can live in this process, in another, or as many ranks."""
 
     needs: Needs
-    """`rollouts`: graded groups. `labels`: the items themselves, nothing is sampled for training."""
+    """`rollouts`: graded groups. `labels`: the items themselves, nothing is sampled for training. `pairs`: the
+    same, and of each item two completions, one of which is preferred."""
     bitwise: bool
     """Equal batches on equal weights give equal bits. A resumed run then insists on them; otherwise it
     goes on and logs where they differ."""

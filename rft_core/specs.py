@@ -95,7 +95,8 @@ class GraderSpec:
     costly: Callable[[Any], bool] = lambda config: False
     """Whether a grade is worth keeping in the run's ledger, because it costs money or seconds."""
     files: Callable[[Any], tuple[str, ...]] = lambda config: ()
-    """Files whose content decides the grade, such as code; a relative path starts at the run file's folder."""
+    """Files whose content decides the grade, such as code or weights; a relative path starts at the run file's folder.
+    A last part with a `*` stands for all files there that match it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,9 @@ class OptimizerSpec:
     needs: Needs = "rollouts"
     variables: Callable[[Any], tuple[str, ...]] = lambda config: ()
     """Template variables the config refers to, such as the target of `sft`."""
+    makes_policy: bool = True
+    """Whether what it trains writes text. A reward model does not: its run samples and grades nothing, and no stage
+    or run goes on from it but one that trains another such model."""
 
 
 @dataclass(frozen=True, kw_only=True)

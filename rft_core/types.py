@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Json = Any
 Row = Mapping[str, Json]
 FinishReason = Literal["stop", "length"]
-Needs = Literal["rollouts", "labels"]
+Needs = Literal["rollouts", "labels", "pairs"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -318,7 +318,7 @@ class SamplerInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainBatch:
-    """What one step hands to the optimizer: graded groups, or items for optimizers that need labels."""
+    """What one step hands to the optimizer: graded groups, or items for optimizers that need labels or pairs."""
 
     step: int
     """From 1."""

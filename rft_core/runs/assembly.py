@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,9 @@ from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef
 from rft_core.weights import ADAPTER_FILE
 
+SCORERS = ("ForSequenceClassification", "SEQ_CLS")
+"""How the settings of a model, or of an adapter, say that it scores texts."""
+
 
 def cache_dir() -> Path:
     """Where models made on this machine and cached stages lie: `$RFT_CACHE_DIR`, or ~/.cache/rft-engine."""
@@ -31,16 +37,32 @@ def cache_dir() -> Path:
 
 
 def check_stages(registry: Registry, run_file: RunFile) -> None:
-    """`check_components` for every stage."""
+    """`check_components` for every stage, and that each can go on from the one before."""
     for name, config in run_file.stages:
         check_components(registry, config, where=run_file.where(name))
+    for (name, config), (after, following) in pairwise(run_file.stages):
+        if makes_policy(registry, following) and not makes_policy(registry, config):
+            raise ConfigError(
+                f"the stage '{after}' cannot go on from the model of the stage '{name}', which writes nothing; "
+                f"make '{name}' the last stage, and give '{after}' a run file of its own",
+                where="stages",
+            )
 
 
 def learns_from_grades(registry: Registry, config: RunConfig) -> bool:
     """Whether the optimizer of a stage needs rollouts with grades."""
+    return _optimizer_spec(registry, config).needs == "rollouts"
+
+
+def makes_policy(registry: Registry, config: RunConfig) -> bool:
+    """Whether what a stage trains writes text, unlike a reward model."""
+    return _optimizer_spec(registry, config).makes_policy
+
+
+def _optimizer_spec(registry: Registry, config: RunConfig) -> OptimizerSpec:
     spec = registry.registered("optimizer", config.optimizer["type"]).spec
     assert isinstance(spec, OptimizerSpec)
-    return spec.needs == "rollouts"
+    return spec
 
 
 def check_components(registry: Registry, config: RunConfig, *, where: str = "") -> None:
@@ -57,6 +79,12 @@ def check_components(registry: Registry, config: RunConfig, *, where: str = "") 
     optimizer, _ = registry.configure("optimizer", config.optimizer, where=at("optimizer"))
     registry.configure("sampler", config.sampler_component, where=at("sampler"))
     _ = config.sampler_worker
+    if not makes_policy(registry, config) and (config.grader or config.data.test) is not None:
+        raise ConfigError(
+            f"the optimizer '{optimizer.spec.name}' trains a model that writes nothing, so there is nothing to grade; "
+            "set grader and data.test to null, or leave them out",
+            where=at("grader" if config.grader is not None else "data.test"),
+        )
     if config.grader is not None:
         for _ in graders_in(registry, config.grader, at("grader")):
             pass
@@ -100,11 +128,15 @@ def sees_groups(registry: Registry, raw: Mapping[str, Any]) -> bool:
 
 def grader_version(registry: Registry, raw: Mapping[str, Any], base_dir: Path) -> str:
     """Digest of all that decides a grade: settings, providers, and the content of the graders' files."""
-    files = {}
+    files: dict[str, Any] = {}
     for spec, settings in graders_in(registry, raw):
         for name in spec.files(settings):
             path = base_dir / Path(name).expanduser()
-            files[name] = sha256_file(path) if path.is_file() else None
+            if "*" not in path.name:
+                files[name] = sha256_file(path) if path.is_file() else None
+                continue
+            matching = [match for match in sorted(path.parent.glob(path.name)) if match.is_file()]
+            files[name] = [[match.name, sha256_file(match)] for match in matching]
     owners = sorted({str(registry.describe("grader", spec.name)) for spec, _ in graders_in(registry, raw)})
     return digest([registry.digest_of("grader", raw), owners, files])
 
@@ -210,6 +242,28 @@ def start_model(init_from: str, base_dir: Path, base: ModelRef) -> ModelRef:
     raise ModelError(
         f"init_from: {path} holds no weights; name a run directory, one of its checkpoints/step-… folders, or a model folder"
     )
+
+
+def refuse_scorer(registry: Registry, config: RunConfig, model: ModelRef) -> None:
+    """ModelError if a stage that trains a policy would start from a model that writes nothing."""
+    if makes_policy(registry, config):
+        for folder in (model.path, model.adapter):
+            if folder is not None:
+                refuse_to_sample(folder)
+
+
+def refuse_to_sample(folder: Path) -> None:
+    """ModelError for a model that writes nothing. Its settings tell: with an output layer that is tied to the
+    embeddings its weights would load as a language model without a word."""
+    said = ""
+    for name, key in (("config.json", "architectures"), ("adapter_config.json", "task_type")):
+        with suppress(OSError, ValueError, AttributeError):  # whoever loads the folder says what is wrong with it
+            said += str(json.loads((folder / name).read_text(encoding="utf-8")).get(key))
+    if any(mark in said for mark in SCORERS):
+        raise ModelError(
+            f"the model in {folder} says how good a text is and writes none, so it is no policy; "
+            "use it as grader: {type: reward_model, path: …}"
+        )
 
 
 def model_of(policy: Path, base: ModelRef) -> ModelRef:

@@ -24,7 +24,7 @@ from rft_core.errors import ConfigError, ModelError, RunDirError
 from rft_core.pools.pool import Pool
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
-from rft_core.runs.assembly import pool_of, resolve_model, run_model
+from rft_core.runs.assembly import pool_of, refuse_to_sample, resolve_model, run_model
 from rft_core.runs.collect import Crew, Drawing, sample_and_grade
 from rft_core.runs.evaluation import Evaluation, compare, report_of, summarise
 from rft_core.runs.planning import draws_of_split, items_of
@@ -171,12 +171,14 @@ def sampling_of(config: RunConfig, **changed: float | None) -> SamplingParams:
 
 
 def target_of(path: str, registry: Registry, *, checkpoint_name: str, grader: Mapping[str, Any] | None) -> Target:
-    """What `path` means: a run directory, a model folder, or a model of the hub."""
+    """What `path` means: a run directory, a model folder, or a model of the hub. ModelError for one that writes
+    nothing, such as a reward model."""
     folder = Path(path)
     if (folder / "journal").is_dir() or ((folder / "config.json").exists() and _is_run_config(folder)):
         target = _target_of_run(RunDir.open(folder), checkpoint_name)
     else:
         target = _target_of_model(path, registry)
+    refuse_to_sample(target.policy)
     if grader is not None:
         return replace(target, config=target.config.model_copy(update={"grader": dict(grader)}))
     if target.config.grader is None:

@@ -7,15 +7,21 @@ from typing import Any
 
 from rft_core.config.run_file import RunConfig
 
+SCORER = (
+    "It writes no text: it says how good a completion is, as one number. transformers loads it as "
+    "`AutoModelForSequenceClassification`, and a run grades with it by `grader: {type: reward_model, path: …}`."
+)
 
-def model_card(config: RunConfig, base_model: str, summary: Mapping[str, Any]) -> str:
+
+def model_card(config: RunConfig, base_model: str, summary: Mapping[str, Any], *, writes: bool = True) -> str:
     """Markdown with the front matter of Hugging Face model cards. Holds no path but the base model's, and
-    nothing from the environment."""
+    nothing from the environment. `writes` is False for a model that says how good a text is."""
     method = str(config.optimizer["type"])
     lines = [
         "---",
         "library_name: transformers",
         f"base_model: {base_model}",
+        *([] if writes else ["pipeline_tag: text-classification"]),
         "tags: [reinforcement-fine-tuning, rft-engine]",
         "---",
         f"# {config.name}",
@@ -23,6 +29,7 @@ def model_card(config: RunConfig, base_model: str, summary: Mapping[str, Any]) -
         f"Trained by rft-engine {summary['versions']['rft-engine']} with `{method}` for {summary['steps']} steps; "
         f"these are the weights of step {summary['result_step']}.",
         "",
+        *([] if writes else [SCORER, ""]),
         f"- weights, SHA-256 over tensors: `{summary['final_weights_sha256']}`",
         f"- run journal, SHA-256 over canonical records: `{summary['journal_sha256']}`",
         f"- seed {config.seed}; rollouts graded: {summary['rollouts']}; tokens trained on: {summary['trained_tokens']}",

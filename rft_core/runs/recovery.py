@@ -56,8 +56,8 @@ def recover(run: Run) -> int:
 
 
 def train_batch(run: Run, step: int, groups: Sequence[GradedGroup], total_steps: int) -> TrainBatch:
-    """What the optimizer gets for a step: groups, or the items where it needs labels."""
-    items = items_of(run.draws(step), run.sources.train) if run.optimizer.needs == "labels" else ()
+    """What the optimizer gets for a step: groups, or the items where it needs labels or pairs."""
+    items = items_of(run.draws(step), run.sources.train) if run.optimizer.needs != "rollouts" else ()
     return TrainBatch(step=step, total_steps=total_steps, groups=tuple(groups), items=items)
 
 

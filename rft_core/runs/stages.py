@@ -23,6 +23,7 @@ from rft_core.runs.assembly import (
     learns_from_grades,
     model_of,
     open_sources,
+    refuse_scorer,
     resolve_model,
     start_model,
 )
@@ -206,7 +207,8 @@ def _first_model(config: RunConfig, base_dir: Path, registry: Registry) -> Model
     model = resolve_model(registry, config, base_dir)
     failpoints.hit("model.ready")
     if config.init_from is not None:
-        return start_model(config.init_from, base_dir, model)
+        model = start_model(config.init_from, base_dir, model)
+    refuse_scorer(registry, config, model)
     return model
 
 

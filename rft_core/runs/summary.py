@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rft_core import failpoints
+from rft_core.runs.assembly import makes_policy
 from rft_core.runs.evaluation import Evaluation, compare, evaluate, evaluate_test, report_of
 from rft_core.runs.model_card import model_card
 from rft_core.runs.run import Run
@@ -32,7 +33,7 @@ def finish(run: Run, done: int) -> dict[str, Any]:
     failpoints.hit("finish.before_final")
     _copy_final(run, policy)
     summary = summarise_run(run, done, best, chosen, test)
-    card = model_card(run.config, str(run.model.path), summary)
+    card = model_card(run.config, str(run.model.path), summary, writes=makes_policy(run.registry, run.config))
     write_bytes(run.run_dir.final / "README.md", card.encode())
     failpoints.hit("finish.before_summary")
     run.run_dir.write_summary(summary)

@@ -1,0 +1,99 @@
+"""Data rows as pairs of token sequences, and which pairs are computed together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rft_core.errors import DataError, MissingVariableError
+from rft_core.template import render
+from rft_core.types import Item, Row
+from rft_preference.completions import completion_of
+from rft_preference.config import PairsConfig
+from rft_preference.tokens import Encoder
+from rft_torch.batching import TokenRow, plan
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One prompt with the completion that is preferred and the other one, both with their end of sequence."""
+
+    key: str
+    prompt: tuple[int, ...]
+    chosen: tuple[int, ...]
+    rejected: tuple[int, ...]
+    margin: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return f"row {self.key}"
+
+    @property
+    def completion_tokens(self) -> int:
+        return len(self.chosen) + len(self.rejected)
+
+
+class PairEncoder:
+    """Items as pairs. DataError, with the item's key, for a row that cannot be one."""
+
+    def __init__(self, encoder: Encoder, config: PairsConfig, *, margin: str | None, max_tokens: int | None) -> None:
+        self._encoder = encoder
+        self._templates = {"chosen": config.chosen, "rejected": config.rejected}
+        self._margin = margin
+        self._max_tokens = max_tokens
+
+    def encode(self, items: Sequence[Item]) -> list[Pair]:
+        return [self._pair(item) for item in items]
+
+    def _pair(self, item: Item) -> Pair:
+        messages = item.row.get("messages")
+        if not isinstance(messages, list | tuple) or not messages:
+            raise DataError(f"row {item.key} has no messages to answer; give it a list of messages")
+        try:
+            prompt = self._encoder.prompt(messages, item.row.get("tools") or ())
+        except DataError as error:
+            raise DataError(f"row {item.key}: {error}") from error
+        chosen, rejected = (self._encoder.completion(self._text(item, side)) for side in ("chosen", "rejected"))
+        length = len(prompt) + max(len(chosen), len(rejected))
+        if self._max_tokens is not None and length > self._max_tokens:
+            raise DataError(
+                f"row {item.key} has {length} tokens, but the model reads {self._max_tokens}; shorten or drop the row"
+            )
+        return Pair(item.key, prompt, chosen, rejected, self._margin_of(item))
+
+    def _text(self, item: Item, side: str) -> str:
+        try:
+            return completion_of(self._templates[side], item.row)
+        except MissingVariableError as error:
+            raise DataError(
+                f"row {item.key} has no {side} completion: {error}; add the key to the row or change optimizer.{side}"
+            ) from error
+        except DataError as error:
+            raise DataError(f"the {side} completion of row {item.key} {error}") from error
+
+    def _margin_of(self, item: Item) -> float:
+        return 0.0 if self._margin is None else margin_of(item.key, item.row, self._margin)
+
+
+def margin_of(key: str, row: Row, template: str) -> float:
+    """The number that a template over a row names. DataError, with the row's key, if it is none."""
+    try:
+        margin = float(render(template, {"item": row}))
+    except MissingVariableError as error:
+        raise DataError(f"row {key} has no margin: {error}; add the key or change optimizer.margin") from error
+    except ValueError:
+        margin = math.nan
+    if not math.isfinite(margin):
+        raise DataError(f"the margin of row {key} is not a number; write one, or leave optimizer.margin out")
+    return margin
+
+
+def plan_pairs(rows: Sequence[tuple[TokenRow, TokenRow]], budget_tokens: int) -> list[list[int]]:
+    """Indices into `rows` per micro-batch, every pair once and whole: its loss needs both of its rows.
+
+    A pair stands for twice its longer row, so that micro-batches stay within the budget but for a pair that
+    does not fit by itself: it is computed alone.
+    """
+    longer = [max(pair, key=lambda row: row.remainder) for pair in rows]
+    return plan(longer, budget_tokens // 2)
