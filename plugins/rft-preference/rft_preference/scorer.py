@@ -49,19 +49,21 @@ class Scorer:
 
     def _one_by_one(self, prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> list[Tensor]:
         """hidden_1H at the last token of each completion. All continue one key-value cache of the prompt, which is
-        cut back to it each time."""
+        put back to it each time."""
         from transformers import DynamicCache
 
         below = self._model.base_model
         cache = DynamicCache(config=self._model.config)
         shared = len(prompt) - 1
         below(input_ids=self._ids(prompt[:shared]), past_key_values=cache, use_cache=True)
+        kept = [(layer.keys, layer.values) for layer in cache.layers]
         found = []
         for completion in completions:
             ids_1T = self._ids([prompt[-1], *completion])
             hidden_1TH: Tensor = below(input_ids=ids_1T, past_key_values=cache, use_cache=True).last_hidden_state
             found.append(hidden_1TH[:, -1])
-            cache.crop(shared)
+            for layer, (keys, values) in zip(cache.layers, kept, strict=True):
+                layer.keys, layer.values = keys, values
         return found
 
     def _ids(self, ids: Sequence[int]) -> Tensor:
