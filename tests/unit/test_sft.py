@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from tiny_models import EOS, context, make_model
 
-from rft_core.errors import DataError
+from rft_core.errors import DataError, ModelError
 from rft_core.types import Item, ModelRef, TrainBatch
 from rft_optimizer_sft import rft_optimizers
 from rft_optimizer_sft.config import SftConfig
@@ -65,6 +67,33 @@ def test_loss_is_the_mean_over_completion_tokens(folder: Path, budget: int) -> N
     assert report.policy == 1
 
 
+@pytest.mark.parametrize("budget", [1, 60, 8192])
+def test_loss_and_gradient_are_the_formula_in_float64(folder: Path, budget: int) -> None:
+    """Of ragged rows, against one row at a time in float64, to 1e-6, whatever the micro-batches."""
+    optimizer = build(folder, micro_batch_tokens=budget)
+    optimizer._trainer.model.double()
+    model, tokenizer = load_model(ModelRef(path=folder), trainable=True).double(), load_tokenizer(folder)
+    terms = []
+    for one in sums():
+        prompt = encode_prompt(tokenizer, one.row["messages"])
+        target = [*tokenizer(str(one.row["answer"]))["input_ids"], EOS]
+        logits = model(torch.tensor([[*prompt, *target]])).logits[0, len(prompt) - 1 : -1]
+        terms.append(-logits.log_softmax(-1)[range(len(target)), target])
+    expected = torch.cat(terms).mean()
+    expected.backward()
+    rows = optimizer._train_rows.encode(sums())
+    losses, entropy = optimizer.accumulate(rows, ["row"] * len(rows))
+    tokens = sum(len(row.wanted) for row in rows)
+    assert sum(loss.item() for loss, _ in losses) / tokens == pytest.approx(expected.item(), rel=1e-6)
+    assert 0 < entropy < math.log(28)
+    for name, parameter in model.named_parameters():
+        found = optimizer._trainer.parameters[name].grad
+        assert parameter.grad is not None
+        assert found is not None
+        difference = (found - parameter.grad).abs().max() / parameter.grad.abs().max()
+        assert difference < 1e-6, (name, difference)  # a Llama's norms compute in float32, whatever its weights are
+
+
 @pytest.mark.parametrize("lora", [None, {"rank": 8, "alpha": 32}])
 def test_it_learns_what_it_is_shown(folder: Path, lora: dict[str, Any] | None) -> None:
     """Some dozen epochs over a few rows bring the loss down; validation, on the same rows, agrees."""
@@ -103,15 +132,49 @@ def test_a_checkpoint_before_the_first_step_loads(folder: Path, tmp_path: Path) 
     assert used.step(batch(sums())) == fresh.step(batch(sums()))
 
 
-def test_rows_that_cannot_be_taught_are_named(folder: Path) -> None:
-    """A missing variable, missing messages and a row beyond the context each name the row's key."""
+def test_rows_that_cannot_be_taught_are_named(folder: Path, tmp_path: Path) -> None:
+    """A missing variable, missing messages and a row beyond the context each name the row's key, and the weights
+    stay as they were."""
     optimizer = build(folder)
+    before = published(optimizer, tmp_path / "before")
     with pytest.raises(DataError, match=r"rows\.jsonl:3.*item\.answer"):
         optimizer.step(batch((item(0, "1+1=", 2), item(3, "1+1="))))
     with pytest.raises(DataError, match=r"rows\.jsonl:4.*messages"):
         optimizer.validate([Item(key="rows.jsonl:4", index=4, row={"answer": 1})])
     with pytest.raises(DataError, match=r"rows\.jsonl:5.*tokens"):
-        optimizer.step(batch((item(5, "1" * 200, 2),)))
+        optimizer.step(batch((item(0, "1+1=", 2), item(5, "1" * 200, 2))))
+    assert published(optimizer, tmp_path / "after") == before
+
+
+def published(optimizer: Sft, folder: Path) -> str:
+    folder.mkdir()
+    return optimizer.publish(folder, run_id="r", lineage="main").digest
+
+
+def test_a_loss_that_is_not_finite_names_its_rows(folder: Path) -> None:
+    """FloatingPointError, before any weight changes."""
+    optimizer = build(folder)
+    with torch.no_grad():
+        next(iter(optimizer._trainer.parameters.values()))[:] = torch.nan
+    with pytest.raises(FloatingPointError, match=r"row rows\.jsonl:0"):
+        optimizer.step(batch(sums(2)))
+
+
+def test_a_tokenizer_without_an_end_cannot_teach_one(folder: Path, tmp_path: Path) -> None:
+    """One sentence before anything is trained."""
+    shutil.copytree(folder, tmp_path / "endless")
+    file = tmp_path / "endless" / "tokenizer_config.json"
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "eos_token"}))
+    with pytest.raises(ModelError, match="names no end-of-sequence token"):
+        build(tmp_path / "endless")
+
+
+@pytest.mark.parametrize("budget", [1, 8192])
+def test_validation_holds_few_logits(folder: Path, monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
+    """However few, loss and accuracy are the same."""
+    expected = build(folder).validate(sums())
+    monkeypatch.setattr("rft_optimizer_sft.optimizer.MOST_LOGITS", budget)
+    assert build(folder).validate(sums()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_an_empty_target_teaches_to_stop(folder: Path) -> None:

@@ -2,12 +2,15 @@
 
     loss = −Σ log p(target token | what stands before it) / number of target tokens in the batch
 
-The prompt's tokens are read, not learned. The end of sequence is part of the completion.
+The prompt's tokens are read, not learned. The end of sequence is part of the completion. Every target token of a
+batch weighs the same, whatever row or micro-batch it is in.
+
+Legend: N target tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,8 +21,13 @@ from rft_optimizer_sft.config import SftConfig
 from rft_optimizer_sft.rows import RowEncoder
 from rft_torch.batching import TokenRow, plan
 from rft_torch.logprobs import token_logprobs
+from rft_torch.memory import enough_memory
 from rft_torch.models import load_tokenizer
 from rft_torch.trained import Trained
+from rft_torch.trainer import TO_FIT
+
+MOST_LOGITS = 1 << 28
+"""That a validation holds at once, but for a row that has more by itself: 1 GiB of float32."""
 
 
 class Sft(Trained):
@@ -45,40 +53,53 @@ class Sft(Trained):
         lr = trainer.learning_rate(batch.total_steps)
         metrics = {"learning_rate": lr, "loss": 0.0, "grad_norm": 0.0}
         if rows:
-            losses: list[tuple[Tensor, Sequence[str]]] = []
-            correct: list[Tensor] = []
             with trainer.computing():
-                for indices, loss, hits in self._losses(rows):
-                    (loss / tokens).backward()  # type: ignore[no-untyped-call]
-                    losses.append((loss, [f"row {batch.items[i].key}" for i in indices]))
-                    correct.append(hits)
+                losses, entropy = self.accumulate(rows, [f"row {item.key}" for item in batch.items])
                 metrics["grad_norm"] = trainer.update(losses, lr)
             metrics["loss"] = _total([loss for loss, _ in losses]) / tokens
-            metrics["token_accuracy"] = _total(correct) / tokens
+            metrics["entropy"] = entropy
             metrics["target_tokens_mean"] = tokens / len(rows)
         trainer.policy += 1
         return TrainReport(metrics=metrics, trained_tokens=tokens, policy=trainer.policy)
 
+    def accumulate(
+        self, rows: Sequence[TokenRow], names: Sequence[str]
+    ) -> tuple[list[tuple[Tensor, Sequence[str]]], float]:
+        """Add the gradient of the loss to the parameters'. Returns each micro-batch's summed loss with the names
+        of its rows, and the mean entropy over the target tokens."""
+        tokens = sum(len(row.wanted) for row in rows)
+        losses: list[tuple[Tensor, Sequence[str]]] = []
+        entropies: list[Tensor] = []
+        for indices in plan(rows, self._config.micro_batch_tokens):
+            _, logprobs_N, entropy_N = self._trainer.logprobs([rows[i] for i in indices], 1.0)
+            loss = -logprobs_N.sum()
+            (loss / tokens).backward()  # type: ignore[no-untyped-call]
+            losses.append((loss.detach(), [names[i] for i in indices]))
+            entropies.append(entropy_N.detach().sum())
+        return losses, _total(entropies) / tokens
+
     def validate(self, items: Sequence[Item]) -> Mapping[str, float]:
         """`loss` in nats per target token, and `token_accuracy`: the share of target tokens that are the
-        model's first choice. {} for no items."""
+        model's first choice. {} for no items.
+
+        The first choice needs whole logits, which a step never holds; here they come without a gradient and
+        few at a time."""
         if not items:
             return {}
+        trainer = self._trainer
         rows = self._held_out_rows.encode(items)
         tokens = sum(len(row.wanted) for row in rows)
-        with torch.no_grad(), self._trainer.autocast():
-            found = [(loss, hits) for _, loss, hits in self._losses(rows)]
-        return {
-            "loss": _total([loss for loss, _ in found]) / tokens,
-            "token_accuracy": _total([hits for _, hits in found]) / tokens,
-        }
-
-    def _losses(self, rows: Sequence[TokenRow]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Per micro-batch: its rows, the summed loss, and how many tokens were the model's first choice."""
-        for indices in plan(rows, self._config.micro_batch_tokens):
-            batch, logits_NV = self._trainer.logits([rows[i] for i in indices])
-            logprobs_N, _ = token_logprobs(logits_NV, batch.targets_N)
-            yield indices, -logprobs_N.sum(), (logits_NV.detach().argmax(dim=-1) == batch.targets_N).sum()
+        vocabulary = trainer.model.config.get_text_config().vocab_size
+        budget = min(self._config.micro_batch_tokens, max(1, MOST_LOGITS // vocabulary))
+        losses: list[Tensor] = []
+        hits: list[Tensor] = []
+        with torch.no_grad(), trainer.autocast(), enough_memory("validation", TO_FIT):
+            for indices in plan(rows, budget):
+                batch, logits_NV = trainer.logits([rows[i] for i in indices])
+                logprobs_N, _ = token_logprobs(logits_NV, batch.targets_N)
+                losses.append(-logprobs_N.sum())
+                hits.append((logits_NV.argmax(dim=-1) == batch.targets_N).sum())
+        return {"loss": _total(losses) / tokens, "token_accuracy": _total(hits) / tokens}
 
 
 def _total(values: Sequence[Tensor]) -> float:
