@@ -146,14 +146,71 @@ def test_optimizers(tmp_path: Path, model: ModelRef, policy: WeightRef, lora: di
     contract.check_optimizer(lambda: REGISTRY.build("optimizer", raw, context), contract.batches_of_groups(graded, 4))
 
 
+@pytest.mark.parametrize("lora", [None, {"rank": 2}], ids=["full", "lora"])
+@pytest.mark.parametrize("kind", ["dpo", "reward_model"])
+def test_optimizers_of_pairs(tmp_path: Path, model: ModelRef, kind: str, lora: dict[str, int] | None) -> None:
+    """Those that learn from pairs keep it too."""
+    context = BuildContext(base_dir=tmp_path, model=model, settings={"total_steps": 4})
+    raw = {"type": kind, "learning_rate": 1e-3, "lora": lora}
+    contract.check_optimizer(lambda: REGISTRY.build("optimizer", raw, context), contract.batches_of_items(pairs(), 4))
+
+
+def pairs() -> list[Item]:
+    """Right and wrong sums."""
+    rows = [
+        {"messages": [{"role": "user", "content": f"{n}+1="}], "chosen": str(n + 1), "rejected": str(n)}
+        for n in range(4)
+    ]
+    return [Item(key=str(n), index=n, row=row) for n, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize("where", ["here", "in a worker"])
+def test_the_grader_that_asks_a_reward_model(tmp_path: Path, model: ModelRef, where: str) -> None:
+    """It keeps the contract with a model that its optimizer trained, and a worker grades exactly as this process."""
+    import torch
+
+    torch.set_num_threads(1)
+    context = BuildContext(base_dir=tmp_path, model=model, settings={"total_steps": 4})
+    optimizer = REGISTRY.build("optimizer", {"type": "reward_model", "learning_rate": 1e-2}, context)
+    for batch in contract.batches_of_items(pairs(), 4):
+        optimizer.step(batch)
+    optimizer.save(tmp_path)
+    raw = {"type": "reward_model", "path": "policy"}
+    with contextlib.closing(REGISTRY.build("grader", raw, BuildContext(base_dir=tmp_path))) as local:
+        if where == "here":
+            contract.check_grader(local, groups())
+            assert len({grade.reward for group in groups() for grade in local.grade(group)}) == 3
+            return
+        worker = WorkerConfig(threads=1)
+        with open_pool("grader", raw, worker, run_id="c", base_dir=tmp_path, log_dir=tmp_path) as pool:
+            remote = PooledGrader(pool, run_id="c")
+            contract.check_grader(remote, groups())
+            for group in groups():
+                assert tuple(remote.grade(group)) == tuple(local.grade(group))
+
+
 @pytest.mark.parametrize(
     "kind",
-    ["jsonl", "python_file", "arithmetic", "csv", "parquet", "hf_dataset", "jsonl_shards", "split", "filter"],
+    [
+        "jsonl",
+        "python_file",
+        "arithmetic",
+        "csv",
+        "parquet",
+        "hf_dataset",
+        "jsonl_shards",
+        "preferences",
+        "split",
+        "filter",
+    ],
 )
 def test_data_sources(tmp_path: Path, kind: str) -> None:
     """Data sources keep the contract."""
     row = {"messages": [{"role": "user", "content": "x"}]}
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({**row, "n": n}) + "\n" for n in range(5)))
+    (tmp_path / "pairs.jsonl").write_text(
+        "".join(json.dumps({**row, "chosen": str(n), "rejected": "x"}) + "\n" for n in range(5))
+    )
     (tmp_path / "rows.csv").write_text("n\n" + "\n".join(map(str, range(5))))
     (tmp_path / "shards").mkdir()
     pq.write_table(pa.table({"n": list(range(5))}), tmp_path / "shards" / "train.parquet")
@@ -166,6 +223,7 @@ def test_data_sources(tmp_path: Path, kind: str) -> None:
         "parquet": {"type": "parquet", "path": "shards/train.parquet", "prompt": "{{item.n}}"},
         "hf_dataset": {"type": "hf_dataset", "path": "shards", "prompt": "{{item.n}}"},
         "jsonl_shards": {"type": "jsonl_shards", "path": "."},
+        "preferences": {"type": "preferences", "path": "pairs.jsonl"},
         "split": {"type": "split", "source": {"type": "arithmetic", "count": 50}},
         "filter": {
             "type": "filter",
