@@ -22,6 +22,7 @@ from rft_core.specs import (
     ObserverSpec,
     OptimizerPartSpec,
     OptimizerSpec,
+    Part,
     SamplerSpec,
 )
 from rft_core.types import (
@@ -65,6 +66,7 @@ __all__ = [
     "OptimizerPartSpec",
     "OptimizerSpec",
     "Outcome",
+    "Part",
     "RftError",
     "Rollout",
     "SampleUnit",

@@ -88,6 +88,8 @@ def take_step(run: Run, step: int) -> None:
         line["cost_usd_total"] = run.ledger.spend().cost_usd
     run.run_dir.log_metrics(line)
     run.emit("step_finished", **line)
+    for sentence in report.alarms:
+        run.alarm(step, sentence)
 
 
 def plan(run: Run, step: int) -> None:

@@ -25,6 +25,7 @@ from rft_core import hookspecs
 from rft_core.boundary import disk_error
 from rft_core.canonical import digest
 from rft_core.config.errors import config_error
+from rft_core.config.merging import merge
 from rft_core.errors import ComponentError, ConfigError, PluginError, RftError, UnknownNameError, nearest
 from rft_core.specs import (
     BuildContext,
@@ -35,6 +36,7 @@ from rft_core.specs import (
     ObserverSpec,
     OptimizerPartSpec,
     OptimizerSpec,
+    Part,
     SamplerSpec,
     Spec,
 )
@@ -188,9 +190,10 @@ class Registry:
         for kind, hook in HOOK_OF_KIND.items():
             for implementation in getattr(manager.hook, hook).get_hookimpls():
                 for spec in _specs(hook, implementation.function(), SPEC_OF_KIND[kind]):
-                    self._components[kind].setdefault(spec.name, []).append(Registered(spec=spec, owner=owner))
+                    name = f"{spec.role}/{spec.name}" if isinstance(spec, OptimizerPartSpec) else spec.name
+                    self._components[kind].setdefault(name, []).append(Registered(spec=spec, owner=owner))
                     if result is not None:
-                        result.components.append(f"{kind}/{spec.name}")
+                        result.components.append(f"{kind}/{name}")
         for hook in LIFECYCLE_HOOKS:
             for implementation in getattr(manager.hook, hook).get_hookimpls():
                 self._observers.append((owner, hook, implementation.function))
@@ -243,19 +246,51 @@ class Registry:
         found = self.registered(kind, name, where=f"{where}.type")
         config_class: type[BaseModel] = found.spec.config  # type: ignore[union-attr]
         values = {k: v for k, v in raw.items() if k != "type" or "type" in config_class.model_fields}
-        try:
-            return found, config_class.model_validate(values)
-        except ValidationError as error:
-            raise config_error(error, config_class, where) from None
+        if isinstance(found.spec, OptimizerSpec) and found.spec.preset is not None:
+            values = self._with_preset(*found.spec.preset, values, where)
+        config = _checked(config_class, values, where)
+        if isinstance(found.spec, OptimizerSpec):
+            for key, (role, settings) in found.spec.parts(config).items():
+                self.part(role, settings, where=f"{where}.{key}")
+        return found, config
+
+    def part(self, role: str, raw: Mapping[str, Any], *, where: str) -> Part:
+        """The part of an optimizer that `raw` names, with its settings checked by its own config class."""
+        found = self._registered_part(role, raw, where)
+        spec = found.spec
+        assert isinstance(spec, OptimizerPartSpec)
+        settings = _checked(spec.config, {k: v for k, v in raw.items() if k != "type"}, where)
+        return Part(name=spec.name, function=spec.function, settings=settings)
+
+    def _registered_part(self, role: str, raw: Mapping[str, Any], where: str) -> Registered:
+        name = raw.get("type")
+        named = f"{role}/{name}"
+        if named not in self._components["optimizer_part"]:
+            names = [n.removeprefix(f"{role}/") for n in self.names("optimizer_part") if n.startswith(f"{role}/")]
+            raise UnknownNameError(f"{role} part", str(name), names, where=f"{where}.type")
+        return self.registered("optimizer_part", named)
+
+    def _with_preset(self, key: str, default: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """The preset's settings, and over them what the run file sets."""
+        name = values.get(key, default)
+        found = self._registered_part("preset", {"type": name}, f"{where}.{key}").spec
+        assert isinstance(found, OptimizerPartSpec)
+        merged: dict[str, Any] = merge(found.function(), values)
+        return merged
 
     def digest_of(self, kind: Kind, raw: Mapping[str, Any]) -> str:
         """Digest of a component's checked settings and of the plugin that provides it; of a grader, with the
         graders inside it."""
         found, config = self.configure(kind, raw, where=kind)
-        parts = [kind, found.spec.name, config.model_dump(mode="json"), str(found.owner)]
+        parts: list[Any] = [kind, found.spec.name, config.model_dump(mode="json"), str(found.owner)]
         if isinstance(found.spec, GraderSpec):
             nested = found.spec.nested(config)
             parts.append({key: self.digest_of("grader", inner) for key, inner in nested.items()})
+        if isinstance(found.spec, OptimizerSpec):
+            for key, (role, settings) in found.spec.parts(config).items():
+                part = self.part(role, settings, where=key)
+                owner = self._registered_part(role, settings, key).owner
+                parts.append([key, part.name, part.settings.model_dump(mode="json"), str(owner)])
         return digest(parts)
 
     def needs_tokens(self, raw: Mapping[str, Any]) -> bool:
@@ -279,6 +314,8 @@ class Registry:
         found, config = self.configure(kind, raw, where=where or kind)
         if context.build_grader is None:
             context = replace(context, build_grader=lambda nested: self.build("grader", nested, context))
+        if context.part is None:
+            context = replace(context, part=lambda role, raw: self.part(role, raw, where=f"{where or kind}.{role}"))
         if kind == "data_source":
             inner = f"{where or kind}.source"
             context = replace(context, build_source=lambda raw: self.build("data_source", raw, context, where=inner))
@@ -306,6 +343,13 @@ class Registry:
                     "plugin_hook_failed", plugin=str(owner), hook=hook, error=f"{type(error).__name__}: {error}"
                 )
                 self._observers.remove(entry)
+
+
+def _checked(config_class: type[BaseModel], values: Mapping[str, Any], where: str) -> BaseModel:
+    try:
+        return config_class.model_validate(values)
+    except ValidationError as error:
+        raise config_error(error, config_class, where) from None
 
 
 def _specs(hook: str, answer: object, wanted: type[Spec]) -> Iterable[Spec]:

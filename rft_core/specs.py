@@ -26,6 +26,23 @@ class ComponentConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class NoSettings(ComponentConfig):
+    """Of a part that has nothing to set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of an optimizer with its settings checked, ready to be called: `part(*values)` is
+    `function(*values, settings)`."""
+
+    name: str
+    function: Callable[..., Any]
+    settings: BaseModel
+
+    def __call__(self, *values: Any) -> Any:
+        return self.function(*values, self.settings)
+
+
 @dataclass(frozen=True, kw_only=True)
 class BuildContext:
     """What the hosting process knows when it builds a component."""
@@ -45,6 +62,8 @@ class BuildContext:
     """Builds another grader from its config: how `multi` reaches graders of other plugins."""
     build_source: Callable[[Mapping[str, Any]], DataSource] | None = None
     """Builds another data source from its config: how `split` reaches sources of other plugins."""
+    part: Callable[[str, Mapping[str, Any]], Part] | None = None
+    """The part of a role with the settings that name it: how optimizers reach parts of other plugins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,17 +130,24 @@ class OptimizerSpec:
     makes_policy: bool = True
     """Whether what it trains writes text. A reward model does not: its run samples and grades nothing, and no stage
     or run goes on from it but one that trains another such model."""
+    preset: tuple[str, str] | None = None
+    """A key of the config and its default. Its value names a part of role `preset`, whose function gives settings
+    that those of the run file are merged into."""
+    parts: Callable[[Any], Mapping[str, tuple[str, Mapping[str, Any]]]] = lambda config: {}
+    """Parts the config names, by key: the role, and settings with their `type`. Checked before a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerPartSpec:
-    """A named part that optimizers assemble, such as an advantage estimator."""
+    """A named part that optimizers assemble, such as an advantage estimator. Names are unique in their role."""
 
     name: str
     role: str
     """What it is a part for: `advantage`, `objective`, …"""
     function: Callable[..., Any]
+    """Called with what its role is given, then its settings. That of a `preset` takes nothing."""
     summary: str
+    config: type[BaseModel] = NoSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -338,3 +338,5 @@ class TrainReport:
     """Policy version after the step."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Rollouts the update left out, by kind."""
+    alarms: tuple[str, ...] = ()
+    """What looks wrong in this step though it counts, such as a loss without a gradient; one sentence each."""

@@ -6,11 +6,13 @@ import random
 from pathlib import Path
 from typing import Any
 
+from rft_core.registry import Registry
 from rft_core.specs import BuildContext
 from rft_core.types import Grade, GradedGroup, Group, Item, ModelRef, Rollout, SamplingParams, Segment
 
 ALPHABET = "0123456789+-=abcdefgh xyz"
 PAD, EOS = 0, 1
+REGISTRY = Registry.discover()
 
 
 def make_model(folder: Path, *, seed: int = 0, hidden: int = 32, layers: int = 2, **config: Any) -> Path:
@@ -62,6 +64,7 @@ def context(folder: Path, *, seed: int = 0, temperature: float = 1.0, top_p: flo
         seed=seed,
         model=ModelRef(path=folder, **model),
         sampling=SamplingParams(temperature=temperature, top_p=top_p),
+        part=lambda role, raw: REGISTRY.part(role, raw, where=f"optimizer.{role}"),
     )
 
 

@@ -131,13 +131,13 @@ def _print(plugins: list[dict[str, Any]], components: dict[Kind, list[dict[str, 
 def _find(registry: Registry, name: str) -> tuple[Kind, Registered]:
     """The component that `kind/name` or a name alone means."""
     kind_text, slash, component = name.partition("/")
-    if slash:
-        kinds: dict[str, Kind] = {k: k for k in HOOK_OF_KIND}
-        kind = kinds.get(kind_text.replace("-", "_").replace(" ", "_"))
-        if kind is None:
-            raise UnknownNameError("kind of component", kind_text, kinds)
+    kinds: dict[str, Kind] = {k: k for k in HOOK_OF_KIND}
+    kind = kinds.get(kind_text.replace("-", "_").replace(" ", "_")) if slash else None
+    if kind is not None:
         return kind, registry.registered(kind, component)
     found = [k for k in HOOK_OF_KIND if name in registry.names(k)]
+    if slash and not found and kind_text not in {n.partition("/")[0] for n in registry.names("optimizer_part")}:
+        raise UnknownNameError("kind of component", kind_text, kinds)
     if len(found) == 1:
         return found[0], registry.registered(found[0], name)
     if found:

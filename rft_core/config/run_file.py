@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rft_core.config.errors import config_error
+from rft_core.config.merging import merge
 from rft_core.config.workers import WorkerConfig
 from rft_core.errors import ConfigError, nearest
 from rft_core.types import SamplingParams
@@ -301,18 +302,6 @@ def _check(values: Mapping[str, Any], where: str) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise config_error(error, RunConfig, where) from None
-
-
-def merge(base: Any, over: Any) -> Any:
-    """Deep merge; a component of another `type` replaces the whole component, and null removes."""
-    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
-        return over
-    if "type" in over and over["type"] != base.get("type"):
-        return dict(over)
-    return {
-        key: merge(base[key], over[key]) if key in base and key in over else over.get(key, base.get(key))
-        for key in (*base, *(k for k in over if k not in base))
-    }
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:

@@ -44,6 +44,7 @@ class HostedOptimizer:
                 metrics=_finite(report.metrics, where),
                 trained_tokens=int(report.trained_tokens),
                 dropped={str(kind): int(count) for kind, count in report.dropped.items()},
+                alarms=tuple(map(str, report.alarms)),
             )
 
     def validate(self, items: Sequence[Item]) -> Mapping[str, float]:

@@ -149,6 +149,11 @@ class Run:
                 self.observers.remove(entry)
         self.registry.notify(f"rft_{kind}", values)
 
+    def alarm(self, step: int, message: str) -> None:
+        """Something looks wrong, and the run goes on: in events.jsonl, and told to whoever watches live."""
+        self.run_dir.log_event("alarm", step=step, message=message)
+        self.emit("alarm", step=step, message=message)
+
     def phase(self, waits_for: str) -> None:
         """What the run waits for: shown live."""
         self.emit("phase", waits_for=waits_for)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from rft_core.config.run_file import RunFile, apply_override, load_run_file, merge, parse_run
+from rft_core.config.merging import merge
+from rft_core.config.run_file import RunFile, apply_override, load_run_file, parse_run
 from rft_core.errors import ConfigError
 
 BASE: dict[str, Any] = {

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from tiny_models import context, make_model, random_groups
+from tiny_models import REGISTRY, context, make_model, random_groups
 
 from rft_core import api
 from rft_core.errors import ModelError, RunDirError
 from rft_core.types import ModelRef, TrainBatch
-from rft_optimizer_policy_gradient.config import PolicyGradientConfig
 from rft_optimizer_policy_gradient.optimizer import PolicyGradient
 from rft_test_plugin.harness import engine
 from rft_torch.export import export, find_checkpoint, merge_adapter
@@ -29,7 +28,9 @@ IDS = torch.tensor([[5, 6, 7, 8]])
 def make_run(tmp_path: Path, **settings: Any) -> tuple[Path, PolicyGradient]:
     """A run directory with checkpoints of steps 1 to 3, of which 2 is the best."""
     base = make_model(tmp_path / "base")
-    optimizer = PolicyGradient(PolicyGradientConfig(learning_rate=1e-2, **settings), context(base))
+    optimizer = REGISTRY.build(
+        "optimizer", {"type": "policy_gradient", "learning_rate": 1e-2, **settings}, context(base)
+    )
     run = tmp_path / "run"
     for step in range(1, 4):
         optimizer.step(TrainBatch(step=step, total_steps=3, groups=random_groups(step)))

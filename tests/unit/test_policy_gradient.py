@@ -11,20 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
-from tiny_models import context, graded_group, make_model, random_groups, rollout
+from tiny_models import REGISTRY, context, graded_group, make_model, random_groups, rollout
 
 from rft_core.errors import ConfigError, IntegrityError, ModelError
+from rft_core.specs import BuildContext
 from rft_core.types import Grade, GradedGroup, ModelRef, TrainBatch
 from rft_core.weights import digest_of, tensor_digests
-from rft_optimizer_policy_gradient.advantage import EPS, group_centered, group_normalized
-from rft_optimizer_policy_gradient.config import PolicyGradientConfig
-from rft_optimizer_policy_gradient.kl import k3
-from rft_optimizer_policy_gradient.objective import clipped_surrogate
 from rft_optimizer_policy_gradient.optimizer import PolicyGradient
 from rft_torch.models import load_model
 
-SETTINGS: dict[str, Any] = {"learning_rate": 1e-3}
+SETTINGS: dict[str, Any] = {"type": "policy_gradient", "learning_rate": 1e-3}
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +31,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(
     folder: Path, *, temperature: float = 1.0, top_p: float = 1.0, seed: int = 0, **settings: Any
 ) -> PolicyGradient:
-    config = PolicyGradientConfig(**{**SETTINGS, **settings})
-    return PolicyGradient(config, context(folder, temperature=temperature, top_p=top_p, seed=seed))
+    return make(context(folder, temperature=temperature, top_p=top_p, seed=seed), **settings)
+
+
+def make(where: BuildContext, **settings: Any) -> PolicyGradient:
+    optimizer: PolicyGradient = REGISTRY.build("optimizer", {**SETTINGS, **settings}, where)
+    return optimizer
 
 
 def batch(groups: tuple[GradedGroup, ...], step: int = 1) -> TrainBatch:
@@ -68,58 +68,6 @@ def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
     return math.sqrt(sum(float((a[n] - b[n]).norm()) ** 2 for n in b) / sum(float(b[n].norm()) ** 2 for n in b))
 
 
-def reference(
-    folder: Path,
-    groups: tuple[GradedGroup, ...],
-    *,
-    temperature: float,
-    low: float,
-    high: float,
-    kl: float,
-    normalize: bool,
-    aggregation: str,
-    own_ratio: bool = False,
-    adapter: Path | None = None,
-) -> tuple[float, dict[str, torch.Tensor]]:
-    """Loss and gradients in float64, one rollout at a time, straight from the formulas of arXiv 2402.03300."""
-    model = load_model(ModelRef(path=folder, adapter=adapter), trainable=True).double()
-    initial = load_model(ModelRef(path=folder)).double()
-    rewarded = []
-    for graded in groups:
-        pairs = [
-            (r, g.reward) for r, g in zip(graded.group.rollouts, graded.grades, strict=True) if g.reward is not None
-        ]
-        if len(pairs) < 2:
-            continue
-        rewards = [float(reward) for _, reward in pairs if reward is not None]
-        mean = sum(rewards) / len(rewards)
-        std = math.sqrt(sum((x - mean) ** 2 for x in rewards) / (len(rewards) - 1))
-        scale = std + EPS if normalize else 1.0
-        rewarded += [(r, (reward - mean) / scale) for (r, _), reward in zip(pairs, rewards, strict=True)]
-    total_tokens = sum(r.completion_tokens for r, _ in rewarded)
-    loss = torch.zeros((), dtype=torch.float64)
-    for r, advantage in rewarded:
-        prompt, completion = r.segments
-        ids = torch.tensor([[*prompt.token_ids, *completion.token_ids]])
-        start = len(prompt.token_ids) - 1
-        logits = model(input_ids=ids).logits[0, start:-1] / temperature
-        with torch.no_grad():
-            reference_logits = initial(input_ids=ids).logits[0, start:-1] / temperature
-        for t, token in enumerate(completion.token_ids):
-            logp = logits[t].log_softmax(-1)[token]
-            logref = reference_logits[t].log_softmax(-1)[token]
-            assert completion.logprobs is not None
-            old = logp.detach() if own_ratio else torch.tensor(completion.logprobs[t], dtype=torch.float64)
-            ratio = (logp - old).exp()
-            surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - low, 1 + high) * advantage)
-            term = -surrogate + kl * ((logref - logp).exp() - (logref - logp) - 1)
-            loss = loss + term * (
-                1 / total_tokens if aggregation == "token" else 1 / (len(rewarded) * r.completion_tokens)
-            )
-    loss.backward()
-    return float(loss.detach()), {n: p.grad for n, p in sorted(model.named_parameters()) if p.grad is not None}
-
-
 def with_failures(groups: tuple[GradedGroup, ...]) -> tuple[GradedGroup, ...]:
     """Missing grades of every kind, a group with one reward left, and one of equal rewards."""
     a, b, c, *rest = groups
@@ -130,59 +78,9 @@ def with_failures(groups: tuple[GradedGroup, ...]) -> tuple[GradedGroup, ...]:
     return (a, b, c, d, *rest[1:])
 
 
-@pytest.mark.parametrize("aggregation", ["token", "sequence"])
-@pytest.mark.parametrize("normalize", [True, False])
-@pytest.mark.parametrize("kl", [0.0, 0.1])
-def test_loss_and_gradient_equal_the_formula(folder: Path, aggregation: Any, normalize: bool, kl: float) -> None:
-    """Ragged groups with missing grades: loss and gradient are those of a float64 loop over tokens."""
-    groups = with_failures(random_groups(3))
-    optimizer = build(
-        folder,
-        aggregation=aggregation,
-        normalize_advantage=normalize,
-        kl=kl,
-        temperature=0.7,
-        clip_high=0.3,
-        max_grad_norm=None,
-    )
-    optimizer._trainer.model.double()  # the same code in float64, so that the formula is compared and not rounding
-    if kl:
-        initial = optimizer._trainer._initial
-        assert initial is not None
-        optimizer._trainer._initial = {name: tensor.double() for name, tensor in initial.items()}
-    found, report = gradients(optimizer, groups)
-    loss, expected = reference(
-        folder, groups, temperature=0.7, low=0.2, high=0.3, kl=kl, normalize=normalize, aggregation=aggregation
-    )
-    assert report.metrics["loss"] == pytest.approx(loss, rel=1e-6)
-    assert distance(found, expected) < 1e-6
-
-
-def test_float32_gradient_is_close_to_the_formula(folder: Path) -> None:
-    """What really runs (float32, shared prompts) is within rounding of the float64 reference."""
-    groups = random_groups(4)
-    found, _ = gradients(build(folder, max_grad_norm=None), groups)
-    _, expected = reference(
-        folder, groups, temperature=1.0, low=0.2, high=0.2, kl=0.0, normalize=True, aggregation="token"
-    )
-    assert distance(found, expected) < 1e-4
-
-
-def test_own_ratio_gives_the_plain_policy_gradient(folder: Path) -> None:
-    """With top_p < 1 the ratio is 1 in the first update, whatever the sampler's log-probabilities."""
-    groups = random_groups(5)
-    found, report = gradients(build(folder, top_p=0.9, max_grad_norm=None), groups)
-    _, expected = reference(
-        folder, groups, temperature=1.0, low=0.2, high=0.2, kl=0.0, normalize=True, aggregation="token", own_ratio=True
-    )
-    assert report.metrics["ratio_max"] == 1.0
-    assert "logprob_diff_mean" not in report.metrics
-    assert distance(found, expected) < 1e-4
-
-
 def test_own_ratio_holds_over_several_updates(folder: Path) -> None:
     """With more updates the trainer's log-probabilities from before the first are kept, so ratios leave 1."""
-    optimizer = build(folder, ratio="trainer", epochs_per_batch=3)
+    optimizer = build(folder, old_logprobs="trainer", epochs_per_batch=3)
     report = optimizer.step(batch(random_groups(5)))
     assert 1.0 < report.metrics["ratio_max"] < 100
 
@@ -365,9 +263,7 @@ def test_kl_pulls_towards_the_adapter_the_run_started_from(folder: Path, tmp_pat
     for step in range(1, 4):
         parent.step(batch(random_groups(40 + step), step))
     parent.save(tmp_path / "parent")
-    fork = PolicyGradient(
-        PolicyGradientConfig(kl=0.1, lora={"rank": 4}), context(folder, adapter=tmp_path / "parent" / "policy")
-    )
+    fork = make(context(folder, adapter=tmp_path / "parent" / "policy"), kl=0.1, lora={"rank": 4})
     groups = tuple(replace(g, grades=tuple(Grade.score(1.0) for _ in g.grades)) for g in random_groups(44))
     report = fork.step(batch(groups))
     assert report.metrics["kl"] == 0.0
@@ -448,11 +344,11 @@ def test_bfloat16_sees_every_update(folder: Path, lora: dict[str, int] | None, s
     are then. Its KL and ratios are float32's, up to rounding."""
     found = []
     for dtype in ("float32", "bfloat16"):
-        optimizer = PolicyGradient(
-            PolicyGradientConfig(learning_rate=5e-3, ratio="trainer", lora=lora, **settings),
-            context(folder, dtype=dtype),
+        optimizer = make(
+            context(folder, dtype=dtype), learning_rate=5e-3, old_logprobs="trainer", lora=lora, **settings
         )
-        found.append([optimizer.step(batch(random_groups(1), step)).metrics for step in range(1, 5)][-1])
+        metrics = [optimizer.step(batch(random_groups(1), step)).metrics for step in range(1, 5)]
+        found.append(metrics[-1 if "kl" in settings else 0])  # ratios move within the first step already
     name = "kl" if "kl" in settings else "ratio_max"
     start = 0.0 if "kl" in settings else 1.0
     exact, rounded = (metrics[name] - start for metrics in found)
@@ -465,49 +361,10 @@ def test_an_adapter_keeps_its_shape(folder: Path, tmp_path: Path) -> None:
     parent = build(folder, lora={"rank": 4})
     parent.save(tmp_path / "parent")
     start = context(folder, adapter=tmp_path / "parent" / "policy")
-    PolicyGradient(PolicyGradientConfig(lora={"rank": 4}), start)
+    make(start, lora={"rank": 4})
     for lora in (None, {"rank": 8}, {"rank": 4, "alpha": 1.0}, {"rank": 4, "targets": ["q_proj"]}):
         with pytest.raises(ConfigError, match=r"starts from a LoRA adapter \(rank 4, alpha 32"):
-            PolicyGradient(PolicyGradientConfig(lora=lora), start)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_advantages_equal_the_formula(seed: int) -> None:
-    """Mean 0, and units of the sample standard deviation."""
-    draw = random.Random(seed)
-    rewards = [draw.random() for _ in range(draw.randint(2, 12))]
-    tensor = torch.tensor(rewards, dtype=torch.float64)
-    assert group_centered(rewards) == pytest.approx((tensor - tensor.mean()).tolist(), abs=1e-12)
-    assert group_normalized(rewards) == pytest.approx(
-        ((tensor - tensor.mean()) / (tensor.std() + EPS)).tolist(), abs=1e-9
-    )
-
-
-def test_equal_rewards_give_exactly_zero() -> None:
-    """0.1 has no exact binary mean; its advantages are 0 all the same. One reward alone is refused."""
-    assert group_normalized([0.1] * 7) == [0.0] * 7
-    with pytest.raises(ValueError, match="at least two"):
-        group_centered([1.0])
-
-
-def test_objective_and_kl_equal_the_formulas() -> None:
-    """Against scalar arithmetic, on both sides of the clip range and far outside."""
-    generator = torch.Generator().manual_seed(0)
-    new, old, advantage = (torch.randn(200, generator=generator, dtype=torch.float64) for _ in range(3))
-    objective, ratio = clipped_surrogate(new, old, advantage, clip_low=0.1, clip_high=0.3)
-    penalty = k3(new, old)
-    for i in range(200):
-        r = math.exp(new[i] - old[i])
-        clipped = min(max(r, 0.9), 1.3)
-        assert float(objective[i]) == pytest.approx(
-            min(r * float(advantage[i]), clipped * float(advantage[i])), rel=1e-9
-        )
-        assert float(ratio[i]) == pytest.approx(r, rel=1e-9)
-        assert float(penalty[i]) == pytest.approx(1 / r + math.log(r) - 1, abs=1e-9)
-    far, _ = clipped_surrogate(
-        torch.tensor([0.0]), torch.tensor([-500.0]), torch.tensor([-1.0]), clip_low=0.2, clip_high=0.2
-    )
-    assert math.isfinite(float(far))
+            make(start, lora=lora)
 
 
 def test_settings_that_cannot_work_are_refused(folder: Path) -> None:
@@ -515,13 +372,13 @@ def test_settings_that_cannot_work_are_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="greedy"):
         build(folder, temperature=0.0)
     with pytest.raises(ConfigError, match="top_p"):
-        build(folder, top_p=0.9, ratio="behaviour")
+        build(folder, top_p=0.9, old_logprobs="sampler")
     with pytest.raises(ConfigError, match="float16"):
-        PolicyGradient(PolicyGradientConfig(), context(folder, dtype="float16"))
+        make(context(folder, dtype="float16"))
     with pytest.raises(ConfigError, match="no_such_proj"):
         build(folder, lora={"targets": ["no_such_proj"]})
-    with pytest.raises(ValidationError, match="clip"):
-        PolicyGradientConfig.model_validate({"clip": 0.2})
+    with pytest.raises(ConfigError, match=r"optimizer\.clip: unknown key 'clip'"):
+        build(folder, clip=0.2)
 
 
 def test_checkpoints_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -545,7 +402,7 @@ def test_checkpoints_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -
 
 def test_bfloat16_keeps_float32_weights_and_publishes_bfloat16(folder: Path, tmp_path: Path) -> None:
     """Small updates are not lost to rounding: the trained weights are float32, the published ones bfloat16."""
-    optimizer = PolicyGradient(PolicyGradientConfig(learning_rate=1e-4), context(folder, dtype="bfloat16"))
+    optimizer = make(context(folder, dtype="bfloat16"), learning_rate=1e-4)
     optimizer.step(batch(random_groups(1)))
     assert {p.dtype for p in optimizer._trainer.parameters.values()} == {torch.float32}
     (tmp_path / "w").mkdir()

@@ -1,39 +1,139 @@
-"""Settings of `optimizer: {type: policy_gradient}`."""
+"""Settings of `optimizer: {type: policy_gradient}`.
+
+Parts are named by their `type` (`objective: cispo`, or `objective: {type: cispo, max_ratio: 4}`) and have
+settings of their own. The preset that `algorithm` names sets some of these keys; what the run file sets
+is merged over it.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
+from rft_core.specs import ComponentConfig
 from rft_torch.settings import TrainerConfig
+
+
+def _named(value: Any) -> Any:
+    """`cispo` for `{type: cispo}`."""
+    if isinstance(value, str):
+        return {"type": value}
+    if isinstance(value, Mapping) and not isinstance(value.get("type"), str):
+        raise ValueError("a part needs a 'type', the name of the part")
+    return value
+
+
+PartSettings = Annotated[dict[str, Any], BeforeValidator(_named)]
+"""A part's name and its settings."""
+
+
+def _weight(value: Any) -> Any:
+    """`kl: 0.1` for `kl: {weight: 0.1}`."""
+    return {"weight": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class KlSettings(ComponentConfig):
+    """The penalty for leaving a reference policy."""
+
+    weight: float = Field(0.0, ge=0, description="Weight of the penalty; 0 needs no reference pass.")
+    estimator: PartSettings = Field({"type": "k3"}, description="Estimate per token: k1, k2 or k3.")
+    in_reward: bool = Field(
+        False, description="Take the penalty off the reward before advantages, rather than add it to the loss."
+    )
+    reference: str | None = Field(
+        None,
+        description="Folder of another model with the same tokenizer, such as a teacher; the policy at the start by default.",
+    )
+
+
+class OverlongSettings(ComponentConfig):
+    """A soft penalty for answers close to sampling.max_tokens (DAPO, arXiv 2503.14476, equation 13)."""
+
+    buffer_tokens: int = Field(
+        ge=1, description="The penalty rises from 0 to its full size over the last tokens, as many as this."
+    )
+    penalty: float = Field(1.0, gt=0, description="Taken off the reward of an answer of max_tokens.")
+
+
+class CriticSettings(TrainerConfig):
+    """The critic of PPO: a copy of the starting model with a scalar head, trained beside the policy."""
+
+    learning_rate: float = Field(1e-5, gt=0, description="Peak learning rate of the critic's AdamW.")
+    value_clip: float | None = Field(
+        0.2, gt=0, description="Values earn nothing by moving further than this in a step; null sets no bound."
+    )
+    lam: float = Field(1.0, ge=0, le=1, description="λ of the returns it learns; 1 are the rewards to come.")
 
 
 class PolicyGradientConfig(TrainerConfig):
     """Policy gradient from groups of graded rollouts."""
 
-    algorithm: Literal["grpo"] = Field(
-        "grpo", description="grpo: group-relative advantages, clipped objective (arXiv 2402.03300)."
+    algorithm: str = Field("grpo", description="Preset for the parts below; `rft-engine plugins` lists them.")
+    advantage: PartSettings = Field(
+        {"type": "group_normalized"}, description="How much better than expected a rollout did."
     )
-    clip_low: float = Field(0.2, ge=0, lt=1, description="The probability ratio earns nothing below 1 - clip_low.")
-    clip_high: float = Field(0.2, ge=0, description="The probability ratio earns nothing above 1 + clip_high.")
-    kl: float = Field(
-        0.0, ge=0, description="Weight of the KL penalty towards the initial policy; 0 needs no reference pass."
+    ratio: PartSettings = Field({"type": "token"}, description="How far the policy moved: per token or per sequence.")
+    objective: PartSettings = Field({"type": "clip"}, description="What is maximised per token.")
+    aggregation: PartSettings = Field({"type": "sequence"}, description="How much each token weighs.")
+    correction: PartSettings | None = Field(
+        None, description="Weights for rollouts of an older policy or an inexact sampler; null for none."
     )
-    normalize_advantage: bool = Field(True, description="Divide advantages by the group's standard deviation.")
-    aggregation: Literal["token", "sequence"] = Field(
-        "token",
-        description="token: every token counts the same; sequence: every rollout counts the same, as in the GRPO paper.",
+    kl: Annotated[KlSettings, BeforeValidator(_weight)] = Field(
+        KlSettings(), description="Penalty for leaving a reference policy; a number is its weight."
     )
-    updates_per_step: int = Field(
-        1, ge=1, description="Optimizer steps per batch: the groups are split into that many parts."
+    entropy: float = Field(
+        0.0, ge=0, description="Weight of the mean entropy per token, which is added to what is maximised."
     )
-    epochs_per_batch: int = Field(1, ge=1, description="How often each batch is gone through.")
+    critic: CriticSettings | None = Field(None, description="Trains a critic, for the advantage gae.")
+    old_logprobs: Literal["auto", "sampler", "trainer"] = Field(
+        "auto",
+        description="What ratios are taken against: the sampler's log-probabilities, or the trainer's own before the step. "
+        "auto: the sampler's, but the trainer's where top_p < 1 or with a correction.",
+    )
+    zero_variance: Literal["keep", "drop"] = Field(
+        "keep",
+        description="Groups whose rewards are all equal teach nothing. keep: their tokens count in the aggregation; drop: they do not.",
+    )
     on_truncated: Literal["grade", "mask", "zero"] = Field(
         "grade",
         description="Rollouts cut off at max_tokens: trained on by their grade, left out of the loss but not of the baseline, or by a reward of 0.",
     )
-    ratio: Literal["auto", "behaviour", "trainer"] = Field(
-        "auto",
-        description="Old log-probabilities of the ratio: the sampler's, or the trainer's own before the step. auto: the sampler's, but the trainer's where top_p < 1.",
+    overlong: OverlongSettings | None = Field(None, description="A soft penalty for answers close to max_tokens.")
+    updates_per_step: int = Field(
+        1, ge=1, description="Optimizer steps per batch: the groups are split into that many parts."
     )
+    epochs_per_batch: int = Field(1, ge=1, description="How often each batch is gone through.")
+    max_logprob_diff: float | None = Field(
+        None,
+        gt=0,
+        description="Stop before the update when the mean difference between log-probabilities of sampler and trainer is larger.",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> PolicyGradientConfig:
+        if self.correction is not None and self.old_logprobs == "sampler":
+            raise ValueError(
+                "a correction compares the sampler's log-probabilities with the trainer's, so old_logprobs: sampler "
+                "leaves it nothing to do; set old_logprobs: trainer, or drop the correction"
+            )
+        if (self.advantage["type"] == "gae") != (self.critic is not None):
+            raise ValueError("the advantage gae and a critic need each other; set both, or neither")
+        if self.advantage["type"] == "distillation" and self.kl.reference is None:
+            raise ValueError("the advantage distillation needs a teacher; set kl.reference to the folder of a model")
+        return self
+
+
+def parts_of(config: PolicyGradientConfig) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """The parts that the settings name, by key: role and settings."""
+    named: dict[str, tuple[str, Mapping[str, Any]]] = {
+        "advantage": ("advantage", config.advantage),
+        "ratio": ("ratio", config.ratio),
+        "objective": ("objective", config.objective),
+        "aggregation": ("aggregation", config.aggregation),
+        "kl.estimator": ("kl", config.kl.estimator),
+    }
+    if config.correction is not None:
+        named["correction"] = ("correction", config.correction)
+    return named

@@ -1,56 +1,97 @@
-"""Metrics over the micro-batches of a step, read from the device once."""
+"""Metrics over the micro-batches of a step, read from the device once. Legend: N trained tokens of a micro-batch."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from rft_optimizer_policy_gradient.kl import k3
+from rft_optimizer_policy_gradient.tokens import MAX_LOG_RATIO, Surrogate, exp_bounded
 
-SUMS = ("entropy", "clip_fraction_low", "clip_fraction_high", "kl")
 PRECISE = torch.float64
 """Sums are float64, so that their order hardly shows."""
+RATIO_BOUNDS = (0.5, 0.8, 0.95, 1.05, 1.25, 2.0)
+"""Between the bins of the histogram of ratios."""
+BIN_NAMES = ("below_0.50", "0.50_0.80", "0.80_0.95", "0.95_1.05", "1.05_1.25", "1.25_2.00", "above_2.00")
+SUMS = ("entropy", "clip_fraction_low", "clip_fraction_high", "kl", "correction_mean", "correction_masked")
 
 
 class Meter:
     """Token means, maxima, and the mean loss per update."""
 
-    def __init__(self, *, clip_low: float, clip_high: float, compare_sampler: bool) -> None:
-        self._low = 1 - clip_low
-        self._high = 1 + clip_high
+    def __init__(self, *, compare_sampler: bool) -> None:
         self._compare_sampler = compare_sampler
         self._sums: list[Tensor] = []
+        self._bins: list[Tensor] = []
         self._maxima: list[Tensor] = []
         self._sampler: list[Tensor] = []
+        self._sampler_names: list[Sequence[str]] = []
         self._losses: list[Tensor] = []
         self._grad_norms: list[float] = []
+        self._without_gradient = 0
         self._tokens = 0
-        self._has_kl = False
+        self._present = {"entropy", "clip_fraction_low", "clip_fraction_high"}
 
-    def tokens(self, ratio_N: Tensor, advantages_N: Tensor, entropy_N: Tensor, kl_N: Tensor | None) -> None:
+    def tokens(
+        self,
+        log_ratio_N: Tensor,
+        surrogate: Surrogate,
+        entropy_N: Tensor,
+        kl_N: Tensor | None,
+        correction_N: Tensor | None,
+    ) -> None:
         """Of one micro-batch."""
-        low_N = (ratio_N < self._low) & (advantages_N < 0)
-        high_N = (ratio_N > self._high) & (advantages_N > 0)
-        kl_sum = kl_N.detach().sum(dtype=PRECISE) if kl_N is not None else ratio_N.new_zeros((), dtype=PRECISE)
-        self._has_kl |= kl_N is not None
+        ratio_N = exp_bounded(log_ratio_N.detach())
         self._tokens += ratio_N.numel()
         self._maxima.append(ratio_N.max())
-        self._sums.append(
-            torch.stack([entropy_N.sum(dtype=PRECISE), low_N.sum(dtype=PRECISE), high_N.sum(dtype=PRECISE), kl_sum])
-        )
+        bounds = ratio_N.new_tensor(RATIO_BOUNDS)
+        self._bins.append(torch.bucketize(ratio_N, bounds).bincount(minlength=len(BIN_NAMES)))
+        masked_N = None if correction_N is None else correction_N == 0
+        found = (entropy_N, surrogate.low_N, surrogate.high_N, kl_N, correction_N, masked_N)
+        self._present |= {name for name, value in zip(SUMS, found, strict=True) if value is not None}
+        nothing = ratio_N.new_zeros((), dtype=PRECISE)
+        sums = [nothing if v is None else v.detach().sum(dtype=PRECISE) for v in found]
+        self._sums.append(torch.stack(sums))
 
-    def sampler(self, logprobs_N: Tensor, behaviour_N: Tensor) -> None:
+    def sampler(self, logprobs_N: Tensor, behaviour_N: Tensor, names: Sequence[str]) -> None:
         """Compare sampler and trainer, on weights that the step has not moved yet."""
-        if self._compare_sampler:
-            diff_N = (logprobs_N.detach() - behaviour_N).abs()
-            policy_kl = k3(behaviour_N, logprobs_N.detach()).sum(dtype=PRECISE)
-            count = diff_N.new_full((), diff_N.numel(), dtype=PRECISE)
-            self._sampler.append(torch.stack([diff_N.sum(dtype=PRECISE), diff_N.max().to(PRECISE), policy_kl, count]))
+        if not self._compare_sampler:
+            return
+        gap_N = logprobs_N.detach() - behaviour_N
+        bounded_N = gap_N.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+        kl = (bounded_N.expm1() - bounded_N).sum(dtype=PRECISE)  # k3 of KL(sampler | trainer)
+        count = gap_N.new_full((), gap_N.numel(), dtype=PRECISE)
+        size_N = gap_N.abs()
+        self._sampler.append(torch.stack([size_N.sum(dtype=PRECISE), size_N.max().to(PRECISE), kl, count]))
+        self._sampler_names.append(names)
 
-    def update(self, losses: list[Tensor], grad_norm: float) -> None:
-        """Of one optimizer step."""
+    def check_sampler(self, limit: float) -> None:
+        """FloatingPointError, naming the rollouts that differ most, where sampler and trainer do not agree."""
+        stats_M4 = torch.stack(self._sampler)
+        mean = (stats_M4[:, 0].sum() / stats_M4[:, 3].sum()).item()
+        if mean > limit:
+            worst = int((stats_M4[:, 0] / stats_M4[:, 3]).argmax())
+            names = ", ".join(self._sampler_names[worst][:8])
+            raise FloatingPointError(
+                f"log-probabilities of sampler and trainer differ by {mean:.3g} on average, more than max_logprob_diff = "
+                f"{limit:g}, most among {names}; the weights were not changed: make both compute the same model, or raise the limit"
+            )
+
+    def update(self, losses: list[Tensor], grad_norm: float, *, learns: bool) -> None:
+        """Of one optimizer step. `learns` says whether some advantage is not 0."""
         self._losses.append(torch.stack(losses).detach().sum(dtype=PRECISE))
         self._grad_norms.append(grad_norm)
+        self._without_gradient += learns and grad_norm == 0.0
+
+    def alarms(self) -> tuple[str, ...]:
+        """What cannot be right."""
+        if not self._without_gradient:
+            return ()
+        return (
+            f"{self._without_gradient} of {len(self._losses)} updates had advantages but a gradient of exactly 0: nothing was "
+            "learned from them; look at clip_fraction_low and _high, correction_masked and the rollouts' tokens",
+        )
 
     def read(self) -> dict[str, float]:
         """The metrics; those that need a pass over tokens are left out when there was none."""
@@ -58,9 +99,9 @@ class Meter:
         if not updates:
             return {"loss": 0.0, "grad_norm": 0.0}
         sums = [value / self._tokens for value in torch.stack(self._sums).sum(dim=0).tolist()]
-        found = dict(zip(SUMS, sums, strict=True))
-        if not self._has_kl:
-            del found["kl"]
+        found = {name: value for name, value in zip(SUMS, sums, strict=True) if name in self._present}
+        shares = (torch.stack(self._bins).sum(dim=0) / self._tokens).tolist()
+        found |= {f"ratio/{name}": share for name, share in zip(BIN_NAMES, shares, strict=True)}
         found["ratio_max"] = torch.stack(self._maxima).max().item()
         found["loss"] = torch.stack(self._losses).sum().item() / updates
         found["grad_norm"] = sum(self._grad_norms) / updates

@@ -1,35 +1,52 @@
-"""The optimizer `policy_gradient`: GRPO, arXiv 2402.03300.
+"""The optimizer `policy_gradient`, assembled from parts.
 
-One step: choose the rollouts and their advantages (`selection`), turn them into token rows
-(`samples`), and for each update run one forward and one backward pass per micro-batch over
+One step:
 
-    loss = Σ_n weight_n · (−J_n + kl · k3_n)
+1. choose the rollouts that have a reward (`selection`) and turn them into token rows (`samples`);
+2. where asked, let the trainer before the update, a reference and a critic say what they think of the tokens
+   (`tracing`);
+3. from rewards to advantages (`judging`, `advantages/`);
+4. for each update one forward and one backward pass per micro-batch over
 
-with J the clipped surrogate (`objective`), k3 the distance to the initial policy (`kl`). All
-log-probabilities are of the distribution that was sampled from: logits divided by the sampling
-temperature. With top_p < 1 the sampler's log-probabilities are renormalised over the nucleus, which
-this trainer does not rebuild; the ratio is then taken against the trainer's own log-probabilities
-before the step, so it is exactly 1 in the first update.
+       loss = −Σ_n weight_n · c_n · J_n  +  kl · Σ_n weight_n · KL_n  −  entropy · mean_n H_n
+
+   with J the objective (`objectives/`) of the ratio (`ratios`), c the correction for rollouts of another policy
+   (`correction`), KL the distance to the reference (`kl`), weight the aggregation (`aggregation`), H the entropy.
+
+All log-probabilities are of the distribution that was sampled from: logits divided by the sampling
+temperature. With top_p < 1 the sampler's log-probabilities are renormalised over the nucleus, which this
+trainer does not rebuild; ratios are then taken against the trainer's own before the step, so they are
+exactly 1 in the first update. Legend: N trained tokens of a micro-batch, T of a rollout.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rft_core.errors import ConfigError
 from rft_core.specs import BuildContext
 from rft_core.types import Item, Needs, SamplingParams, TrainBatch, TrainReport
+from rft_optimizer_policy_gradient import tracing
 from rft_optimizer_policy_gradient.config import PolicyGradientConfig
-from rft_optimizer_policy_gradient.kl import k3
+from rft_optimizer_policy_gradient.critic import Critic
+from rft_optimizer_policy_gradient.judging import Judged, Judgement, judge
 from rft_optimizer_policy_gradient.meter import Meter
-from rft_optimizer_policy_gradient.objective import clipped_surrogate
-from rft_optimizer_policy_gradient.samples import Sample, part_samples, with_old
-from rft_optimizer_policy_gradient.selection import Selection, select
+from rft_optimizer_policy_gradient.parts import Parts
+from rft_optimizer_policy_gradient.reference import InitialPolicy, OtherModel, Reference
+from rft_optimizer_policy_gradient.samples import Sample, Traced, traced
+from rft_optimizer_policy_gradient.scored import Values
+from rft_optimizer_policy_gradient.selection import Candidate, candidates
+from rft_optimizer_policy_gradient.tokens import Rows, Tokens
 from rft_torch.batching import plan
 from rft_torch.trained import Trained
+
+Group = list[tuple[Candidate, Traced | None]]
 
 
 class PolicyGradient(Trained):
@@ -39,113 +56,253 @@ class PolicyGradient(Trained):
 
     def __init__(self, config: PolicyGradientConfig, context: BuildContext) -> None:
         sampling = context.sampling or SamplingParams()
-        if sampling.temperature == 0.0:
-            raise ConfigError(
-                "policy_gradient learns from rollouts that differ, and greedy decoding makes them all the same; set it above 0",
-                where="sampling.temperature",
-            )
-        whole = sampling.top_p == 1.0
-        if config.ratio == "behaviour" and not whole:
-            raise ConfigError("behaviour ratios need sampling.top_p: 1; use auto or trainer", where="optimizer.ratio")
-        super().__init__(config, context, keep_reference=config.kl > 0)
+        _check_sampling(config, sampling)
+        needs_reference = config.kl.weight > 0 or config.advantage["type"] == "distillation"
+        own_reference = needs_reference and config.kl.reference is None
+        super().__init__(config, context, keep_reference=own_reference)
         self._config = config
+        self._parts = Parts.of(config, context)
         self._temperature = sampling.temperature
-        self._compare_sampler = whole
-        self._own_ratio = config.ratio == "trainer" or not whole
+        self._max_tokens = sampling.max_tokens
+        self._compare_sampler = sampling.top_p == 1.0
+        corrected = config.correction is not None
+        self._own_old = {
+            "sampler": False,
+            "trainer": True,
+            "auto": corrected or not self._compare_sampler,
+        }[config.old_logprobs]
+        self._critic = Critic(config.critic, context) if config.critic is not None else None
+        self._reference: Reference | None = None
+        if own_reference:
+            self._reference = InitialPolicy(self._trainer)
+        elif needs_reference:
+            self._reference = OtherModel(config.kl.reference or "", context, self._trainer)
+        self._kl_in_loss = config.kl.weight > 0 and not config.kl.in_reward
+        self._kl_in_reward = config.kl.weight > 0 and config.kl.in_reward
 
     def step(self, batch: TrainBatch) -> TrainReport:
         """One or more updates from graded groups. Raises FloatingPointError, before the weights change,
         if a loss or gradient is not finite, and names the rollouts."""
         config, trainer = self._config, self._trainer
-        selection = select(batch.groups, config)
-        parts = [
-            part_samples(part, config.aggregation, everything=config.kl > 0, share_prompt=trainer.share_prompts)
-            for part in selection.parts(config.updates_per_step)
-        ]
-        parts = [part for part in parts if part]
-        trained_tokens = sum(len(sample.row.wanted) for part in parts for sample in part)
-        updates = len(parts) * config.epochs_per_batch
-        meter = Meter(clip_low=config.clip_low, clip_high=config.clip_high, compare_sampler=self._compare_sampler)
+        dropped: Counter[str] = Counter()
+        found = candidates(batch.groups, config, self._max_tokens, dropped)
+        updates = config.updates_per_step * config.epochs_per_batch
         lr = trainer.learning_rate(batch.total_steps)
+        meter = Meter(compare_sampler=self._compare_sampler)
         with trainer.computing():
-            if self._own_ratio:
-                parts = [self._own_old(part, measure=updates > 1) for part in parts]
+            groups = self._trace(found, updates)
+            judgement = judge(
+                groups,
+                self._parts.advantage,
+                dropped,
+                penalty=self._penalty if self._kl_in_reward else None,
+                drop_zero_variance=config.zero_variance == "drop",
+            )
+            parts = [self._samples(part) for part in judgement.parts(config.updates_per_step)]
             for epoch in range(config.epochs_per_batch):
                 for i, part in enumerate(parts):
-                    self._update(part, lr, meter, first=epoch == 0 and i == 0)
+                    if part:
+                        self._update(part, lr, meter, first=epoch == 0 and i == 0)
+        critic_metrics = self._train_critic(judgement, batch.total_steps)
         trainer.policy += 1
-        metrics = {**meter.read(), **_batch_metrics(batch, selection), "learning_rate": lr}
+        trained_tokens = sum(len(s.traced.row.wanted) for part in parts for s in part)
+        metrics = {**meter.read(), **critic_metrics, **_batch_metrics(batch, found, judgement), "learning_rate": lr}
+        metrics["effective_batch"] = float(sum(any(s.advantages_T) for part in parts for s in part))
         return TrainReport(
-            metrics=metrics, trained_tokens=trained_tokens, policy=trainer.policy, dropped=dict(selection.dropped)
+            metrics=metrics,
+            trained_tokens=trained_tokens,
+            policy=trainer.policy,
+            dropped=dict(+dropped),
+            alarms=meter.alarms(),
         )
+
+    def _trace(self, found: Sequence[Sequence[Candidate]], updates: int) -> list[Group]:
+        """Token rows of the rollouts, with what has to be known of their tokens before the update."""
+        budget, share = self._config.micro_batch_tokens, self._trainer.share_prompts
+        judged_by_token = self._kl_in_reward or self._critic is not None or self._reference is not None
+        groups = [
+            [
+                (c, traced(c, share_prompt=share) if c.left_out is None or _by_token(c, judged_by_token) else None)
+                for c in g
+            ]
+            for g in found
+        ]
+        rows = [t for group in groups for _, t in group if t is not None]
+        for t in rows:
+            self._check_length(t)
+        needs_old = self._own_old and updates > 1
+        if needs_old or self._kl_in_reward or self._config.advantage["type"] == "distillation":
+            rows = tracing.with_old(rows, budget, lambda r: self._trainer.logprobs(r, self._temperature)[1])
+        reference = self._reference
+        if reference is not None:
+            rows = tracing.with_reference(rows, budget, lambda r: reference.logprobs(r, self._temperature))
+        if self._critic is not None:
+            rows = tracing.with_values(rows, budget, self._critic.values)
+        known = iter(rows)
+        return [[(c, None if t is None else next(known)) for c, t in group] for group in groups]
+
+    def _check_length(self, row: Traced) -> None:
+        limit = getattr(self._trainer.model.config.get_text_config(), "max_position_embeddings", None)
+        if limit is not None and len(row.row.ids) > limit:
+            raise ValueError(
+                f"{row.name} has {len(row.row.ids)} tokens, but the model reads {limit}; lower sampling.max_tokens"
+            )
+
+    def _penalty(self, row: Traced) -> Values:
+        old_T, reference_T = (torch.tensor(v, dtype=torch.float64) for v in (row.old_T, row.reference_T))
+        penalty: Values = (self._config.kl.weight * self._parts.kl(old_T, reference_T)).numpy()
+        return penalty
+
+    def _samples(self, part: Sequence[Sequence[Judged]]) -> list[Sample]:
+        """The samples of one update that can move the weights. Those with advantages of exactly 0 weigh in the
+        aggregation but are not computed, unless something else than the objective moves them."""
+        everything = self._kl_in_loss or self._config.entropy > 0
+        counts = [[len(j.traced.row.wanted) for j in group] for group in part]
+        if not any(counts):
+            return []
+        weights = self._parts.aggregation(counts, self._max_tokens)
+        return [
+            Sample(judged.traced, judged.advantages_T, weight)
+            for group, of_group in zip(part, weights, strict=True)
+            for judged, weight in zip(group, of_group, strict=True)
+            if everything or any(judged.advantages_T)
+        ]
 
     def _update(self, samples: Sequence[Sample], lr: float, meter: Meter, *, first: bool) -> None:
         """One optimizer step over all samples."""
         losses: list[tuple[Tensor, Sequence[str]]] = []
-        for indices in plan([sample.row for sample in samples], self._config.micro_batch_tokens):
+        tokens = sum(len(sample.traced.row.wanted) for sample in samples)
+        for indices in plan([sample.traced.row for sample in samples], self._config.micro_batch_tokens):
             chosen = [samples[i] for i in indices]
-            loss = self._loss(chosen, meter, first=first)
+            loss = self._loss(chosen, tokens, meter, first=first)
             loss.backward()  # type: ignore[no-untyped-call]
-            losses.append((loss, [sample.name for sample in chosen]))
+            losses.append((loss, [sample.traced.name for sample in chosen]))
+        if first and self._config.max_logprob_diff is not None:
+            meter.check_sampler(self._config.max_logprob_diff)
         norm = self._trainer.update(losses, lr)
-        meter.update([loss for loss, _ in losses], norm)
+        meter.update([loss for loss, _ in losses], norm, learns=any(any(s.advantages_T) for s in samples))
 
-    def _loss(self, samples: Sequence[Sample], meter: Meter, *, first: bool) -> Tensor:
-        config, trainer = self._config, self._trainer
-        rows = [sample.row for sample in samples]
-        reference_N = None
-        if config.kl > 0:
-            with trainer.reference():
-                _, reference_N, _ = trainer.logprobs(rows, self._temperature)
-        batch, logprobs_N, entropy_N = trainer.logprobs(rows, self._temperature)
-        per_row_R2 = torch.tensor([[s.advantage, s.weight] for s in samples], device=trainer.device)
-        advantages_N, weights_N = per_row_R2.index_select(0, batch.row_N).unbind(1)
-        old_N = self._per_token([s.old for s in samples]) if samples[0].old else logprobs_N.detach()
-        objective_N, ratio_N = clipped_surrogate(
-            logprobs_N, old_N, advantages_N, clip_low=config.clip_low, clip_high=config.clip_high
+    def _loss(self, samples: Sequence[Sample], tokens: int, meter: Meter, *, first: bool) -> Tensor:
+        """Of a micro-batch. `tokens` are those of the whole update."""
+        config, parts = self._config, self._parts
+        known = [sample.traced for sample in samples]
+        batch, logprobs_N, entropy_N = self._trainer.logprobs(
+            [t.row for t in known], self._temperature, entropy_grad=config.entropy > 0
         )
-        loss_N = -objective_N
+        rows = Rows(batch.row_N, len(samples))
+        advantages_N = logprobs_N.new_tensor(np.concatenate([s.advantages_T for s in samples]))
+        weights_N = logprobs_N.new_tensor([s.weight for s in samples]).index_select(0, batch.row_N)
+        behaviour_N = _flat(logprobs_N, [t.behaviour_T for t in known])
+        old_N = self._old(logprobs_N, behaviour_N, known)
+        log_ratio_N = parts.ratio(logprobs_N - old_N, rows)
+        surrogate = parts.objective(Tokens(logprobs_N, log_ratio_N, advantages_N))
+        value_N: Tensor = surrogate.value_N
+        correction_N = None
+        if parts.correction is not None:
+            correction_N = parts.correction(old_N - behaviour_N, rows)
+            value_N = value_N * correction_N
+        loss_N = -value_N
         kl_N = None
-        if reference_N is not None:
-            kl_N = k3(logprobs_N, reference_N)
-            loss_N = loss_N + config.kl * kl_N
-        meter.tokens(ratio_N, advantages_N, entropy_N, kl_N)
+        if self._reference is not None:
+            kl_N = parts.kl(logprobs_N, _flat(logprobs_N, [t.reference_T for t in known]))
+            if self._kl_in_loss:
+                loss_N = loss_N + config.kl.weight * kl_N
+        loss = (loss_N * weights_N).sum()
+        if config.entropy > 0:
+            loss = loss - config.entropy * entropy_N.sum() / tokens
+        meter.tokens(log_ratio_N, surrogate, entropy_N, kl_N, correction_N)
         if first:
-            meter.sampler(logprobs_N, self._per_token([s.behaviour for s in samples]))
-        return (loss_N * weights_N).sum()
+            meter.sampler(logprobs_N, behaviour_N, [t.name for t in known])
+        return loss
 
-    def _own_old(self, samples: Sequence[Sample], *, measure: bool) -> list[Sample]:
-        """Take the ratio against this policy. A single update needs no pass of its own to know it."""
-        if not measure:
-            return [with_old(sample, ()) for sample in samples]
-        renewed = list(samples)
-        for indices in plan([sample.row for sample in samples], self._config.micro_batch_tokens):
-            with torch.no_grad():
-                _, logprobs_N, _ = self._trainer.logprobs([samples[i].row for i in indices], self._temperature)
-            flat = logprobs_N.tolist()
-            for i in indices:
-                count = len(samples[i].behaviour)
-                renewed[i] = with_old(samples[i], flat[:count])
-                flat = flat[count:]
-        return renewed
+    def _old(self, logprobs_N: Tensor, behaviour_N: Tensor, known: Sequence[Traced]) -> Tensor:
+        """What ratios are taken against. A single update needs no pass of its own to know its own policy."""
+        if not self._own_old:
+            return behaviour_N
+        if self._config.updates_per_step * self._config.epochs_per_batch == 1:
+            return logprobs_N.detach()
+        return _flat(logprobs_N, [t.old_T for t in known])
 
-    def _per_token(self, values: Sequence[Sequence[float]]) -> Tensor:
-        """Per-row values as one tensor_N, in the order of `MicroBatch.targets_N`."""
-        return torch.tensor([v for row in values for v in row], dtype=torch.float32, device=self._trainer.device)
+    def _train_critic(self, judgement: Judgement, total_steps: int) -> dict[str, float]:
+        """As many updates as the policy has, on the same parts of the batch."""
+        critic, config = self._critic, self._config
+        if critic is None:
+            return {}
+        gamma = float(getattr(self._parts.advantage.settings, "gamma", 1.0))
+        losses, norms = [], []
+        for _ in range(config.epochs_per_batch):
+            for part in judgement.parts(config.updates_per_step):
+                members = [judged for group in part for judged in group]
+                returns = [critic.returns(j.rewards_T, np.asarray(j.traced.values_T), gamma) for j in members]
+                if members:
+                    loss, norm = critic.update([j.traced for j in members], returns, total_steps)
+                    losses.append(loss)
+                    norms.append(norm)
+        critic.step_taken()
+        if not losses:
+            return {}
+        return {"critic_loss": sum(losses) / len(losses), "critic_grad_norm": sum(norms) / len(norms)}
 
     def validate(self, items: Sequence[Item]) -> Mapping[str, float]:
         """Nothing can be said about a policy without sampling from it."""
         return {}
 
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        if self._critic is not None:
+            self._critic.save(folder)
 
-def _batch_metrics(batch: TrainBatch, selection: Selection) -> dict[str, float]:
+    def load(self, folder: Path) -> None:
+        super().load(folder)
+        if self._critic is not None:
+            self._critic.load(folder)
+
+
+def _by_token(candidate: Candidate, judged_by_token: bool) -> bool:
+    """Whether a rollout that is in the baseline alone has to be computed all the same, for its advantage."""
+    return judged_by_token and candidate.left_out != "empty"
+
+
+def _check_sampling(config: PolicyGradientConfig, sampling: SamplingParams) -> None:
+    if sampling.temperature == 0.0:
+        raise ConfigError(
+            "policy_gradient learns from rollouts that differ, and greedy decoding makes them all the same; set it above 0",
+            where="sampling.temperature",
+        )
+    if sampling.top_p == 1.0:
+        return
+    if config.old_logprobs == "sampler":
+        raise ConfigError(
+            "ratios against the sampler's log-probabilities need sampling.top_p: 1; use auto or trainer",
+            where="optimizer.old_logprobs",
+        )
+    if config.correction is not None or config.max_logprob_diff is not None:
+        where = "correction" if config.correction is not None else "max_logprob_diff"
+        raise ConfigError(
+            "with sampling.top_p below 1 the sampler's log-probabilities are those of the nucleus, which the trainer does "
+            f"not rebuild, so the two cannot be compared; set sampling.top_p: 1, or drop {where}",
+            where=f"optimizer.{where}",
+        )
+
+
+def _flat(like: Tensor, values: Sequence[Sequence[float]]) -> Tensor:
+    """Per-row values as one tensor_N, in the order of `MicroBatch.targets_N`."""
+    return like.new_tensor([v for row in values for v in row])
+
+
+def _batch_metrics(batch: TrainBatch, found: Sequence[Sequence[Candidate]], judgement: Judgement) -> dict[str, float]:
     """What can be said of the batch without a pass over it; means of nothing are left out."""
     rollouts = [rollout for graded in batch.groups for rollout in graded.group.rollouts]
-    metrics = {"zero_variance_groups": float(selection.zero_variance_groups)}
-    if selection.rewards:
-        metrics["reward_mean"] = sum(selection.rewards) / len(selection.rewards)
-    if selection.advantages:
-        metrics["advantage_abs_mean"] = sum(map(abs, selection.advantages)) / len(selection.advantages)
+    rewards = [candidate.reward for group in found for candidate in group]
+    metrics = {"zero_variance_groups": float(judgement.zero_variance_groups)}
+    if rewards:
+        metrics["reward_mean"] = sum(rewards) / len(rewards)
+    if judgement.sizes:
+        metrics["advantage_abs_mean"] = sum(judgement.sizes) / len(judgement.sizes)
+    tokens = sum(rollout.completion_tokens for rollout in rollouts)
     if rollouts:
-        metrics["completion_tokens_mean"] = sum(r.completion_tokens for r in rollouts) / len(rollouts)
+        metrics["completion_tokens_mean"] = tokens / len(rollouts)
+    if tokens:
+        kept = sum(len(j.traced.row.wanted) for group in judgement.groups for j in group)
+        metrics["masked_share"] = 1 - kept / tokens
     return metrics

@@ -1,0 +1,1 @@
+"""Advantage estimators: how much better than expected each rollout did. One file each; see `scored`."""

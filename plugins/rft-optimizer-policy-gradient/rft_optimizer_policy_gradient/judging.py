@@ -1,0 +1,120 @@
+"""From rewards to advantages: asks the estimator, and checks its answer. Legend: T trained tokens of a rollout."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from rft_core.specs import Part
+from rft_optimizer_policy_gradient.samples import Traced
+from rft_optimizer_policy_gradient.scored import Advantage, Scored, Values
+from rft_optimizer_policy_gradient.selection import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A rollout that takes part in the update."""
+
+    traced: Traced
+    advantages_T: Values
+    rewards_T: Values
+    """Penalties where they arise, the grader's reward at the last token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    groups: tuple[tuple[Judged, ...], ...]
+    """Groups of which something can be said; those of equal rewards are here too, with advantages of exactly 0."""
+    sizes: tuple[float, ...]
+    """Mean size of the advantages of each rollout that has one, whether it takes part or not."""
+    zero_variance_groups: int
+    """Groups with at least two rewards, all of them equal."""
+
+    def parts(self, count: int) -> list[list[tuple[Judged, ...]]]:
+        """The groups in order, split into `count` parts whose sizes differ by one group at most."""
+        n = len(self.groups)
+        bounds = [n * i // count for i in range(count + 1)]
+        return [list(self.groups[a:b]) for a, b in pairwise(bounds)]
+
+
+Penalty = Callable[[Traced], Values]
+"""What KL costs each token of a rollout, in units of reward."""
+
+
+def judge(
+    groups: Sequence[Sequence[tuple[Candidate, Traced | None]]],
+    estimate: Part,
+    dropped: Counter[str],
+    *,
+    penalty: Penalty | None,
+    drop_zero_variance: bool,
+) -> Judgement:
+    """Advantages of all rollouts with a reward; those that do not take part are counted in `dropped`.
+
+    FloatingPointError, naming the rollouts, if an advantage is not finite; ValueError if the estimator answers
+    another number of advantages than it was given rewards.
+    """
+    scored = [[_scored(candidate, traced, penalty) for candidate, traced in group] for group in groups]
+    answers: list[list[Advantage]] = estimate(scored)
+    if [len(row) for row in answers] != [len(group) for group in groups]:
+        raise ValueError(f"the advantage '{estimate.name}' gives another number of advantages than there are rewards")
+    kept: list[tuple[Judged, ...]] = []
+    sizes: list[float] = []
+    for group, rewards, row in zip(groups, scored, answers, strict=True):
+        judged, of_group = _of_group(group, rewards, row, dropped)
+        sizes += of_group
+        if drop_zero_variance and of_group and not any(of_group):
+            dropped["zero_variance"] += len(judged)
+        elif judged:
+            kept.append(judged)
+    zero_variance = sum(len(group) > 1 and len({c.reward for c, _ in group}) == 1 for group in groups)
+    return Judgement(tuple(kept), tuple(sizes), zero_variance)
+
+
+def _scored(candidate: Candidate, traced: Traced | None, penalty: Penalty | None) -> Scored:
+    gap_T = values_T = penalty_T = None
+    if traced is not None:
+        gap_T = np.subtract(traced.reference_T, traced.old_T) if traced.reference_T and traced.old_T else None
+        values_T = np.asarray(traced.values_T) if traced.values_T else None
+        penalty_T = penalty(traced) if penalty is not None else None
+    elif candidate.left_out == "empty":
+        gap_T = values_T = np.zeros(0)
+    return Scored(
+        reward=candidate.reward,
+        tokens=candidate.rollout.completion_tokens,
+        sub_rewards=candidate.sub_rewards,
+        penalty_T=penalty_T,
+        values_T=values_T,
+        gap_T=gap_T,
+    )
+
+
+def _of_group(
+    group: Sequence[tuple[Candidate, Traced | None]],
+    scored: Sequence[Scored],
+    row: Sequence[Advantage],
+    dropped: Counter[str],
+) -> tuple[tuple[Judged, ...], list[float]]:
+    """The rollouts that take part, and the mean size of each advantage there is."""
+    judged: list[Judged] = []
+    sizes: list[float] = []
+    for (candidate, traced), rewards, advantage in zip(group, scored, row, strict=True):
+        if advantage is None:
+            dropped["group_too_small"] += 1
+            continue
+        tokens = candidate.rollout.completion_tokens
+        advantages_T = np.broadcast_to(np.asarray(advantage, dtype=np.float64), (tokens,))
+        size = float(np.abs(advantages_T).mean()) if tokens else 0.0
+        if not math.isfinite(size):
+            raise FloatingPointError(f"the advantage of {candidate.name} is not finite; the weights were not changed")
+        sizes.append(size)
+        if candidate.left_out is not None:
+            dropped[candidate.left_out] += 1
+        elif traced is not None:
+            judged.append(Judged(traced, advantages_T, rewards.per_token()))
+    return tuple(judged), sizes

@@ -1,0 +1,1 @@
+"""Objectives: what is maximised per token. One file each; see `tokens`."""

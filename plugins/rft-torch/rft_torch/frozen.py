@@ -1,0 +1,44 @@
+"""A language model that is asked and never trained, such as a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rft_core.types import ModelRef
+from rft_torch.batching import TokenRow
+from rft_torch.forward import can_share_prefixes, pack, wanted_hidden, wanted_logits
+from rft_torch.logprobs import token_logprobs
+from rft_torch.models import load_model
+from rft_torch.output_layer import hidden_logprobs, is_plain
+
+
+class FrozenModel:
+    """The model at `ref`, in the dtype of `ref`. ModelError as `load_model` has it."""
+
+    def __init__(self, ref: ModelRef) -> None:
+        self.model = load_model(ref)
+        self._shares = can_share_prefixes(self.model)
+        self._plain = is_plain(self.model)
+
+    @torch.no_grad()
+    def logprobs(self, rows: Sequence[TokenRow], temperature: float) -> Tensor:
+        """logprobs_N of the wanted tokens, in nats, ordered by row, then by position."""
+        if not self._shares:
+            rows = [replace(row, shared=0) for row in rows]
+        batch = pack(rows, self.model.device)
+        # whoever trains may compute under autocast; this model is loaded in the precision it is meant to have
+        outside = torch.autocast(self.model.device.type, enabled=False)
+        with outside if torch.is_autocast_enabled(self.model.device.type) else nullcontext():
+            if not self._plain:
+                logprobs_N, _ = token_logprobs(wanted_logits(self.model, batch), batch.targets_N, temperature)
+                return logprobs_N
+            output = self.model.get_output_embeddings()
+            logprobs_N, _ = hidden_logprobs(
+                wanted_hidden(self.model, batch), output.weight, output.bias, batch.targets_N, temperature
+            )
+        return logprobs_N
