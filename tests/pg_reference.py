@@ -30,6 +30,7 @@ class Wanted:
     kl: str = "k3"
     kl_weight: float = 0.0
     kl_in_reward: bool = False
+    kl_unbiased: bool = False
     entropy: float = 0.0
     drop_equal: bool = False
     temperature: float = 1.0
@@ -86,7 +87,8 @@ def step(
             gained = _objective(rollout.logp[t], log_ratios[t], advantage[t], wanted) * corrections[t]
             loss = loss - weight * gained
             if wanted.kl_weight and not wanted.kl_in_reward:
-                loss = loss + weight * wanted.kl_weight * _kl(rollout.logp[t], rollout.reference[t], wanted.kl)
+                penalty = wanted.kl_weight * _kl(rollout.logp[t], rollout.reference[t], wanted.kl)
+                loss = loss + weight * penalty * (torch.exp(log_ratios[t]) if wanted.kl_unbiased else 1.0)
             loss = loss - wanted.entropy * rollout.entropy[t] / all_tokens
     loss.backward()
     return float(loss.detach()), {n: p.grad for n, p in sorted(policy.named_parameters()) if p.grad is not None}

@@ -42,6 +42,10 @@ class KlSettings(ComponentConfig):
     in_reward: bool = Field(
         False, description="Take the penalty off the reward before advantages, rather than add it to the loss."
     )
+    unbiased: bool = Field(
+        False,
+        description="Multiply the penalty in the loss by the ratio, whose gradient makes that of the KL unbiased (arXiv 2512.02556).",
+    )
     reference: str | None = Field(
         None,
         description="Folder of another model with the same tokenizer, such as a teacher; the policy at the start by default.",

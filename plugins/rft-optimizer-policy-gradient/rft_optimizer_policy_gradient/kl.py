@@ -6,7 +6,8 @@
 
 Schulman, http://joschu.net/blog/kl-approx.html. In the loss, the gradient of k1 is ∇logp, whose mean over
 the policy's samples is 0: it pulls nowhere, so use it in the reward (`kl.in_reward`). That of k2 is right,
-that of k3 is right close to the reference (arXiv 2506.09477).
+that of k3 is right close to the reference (arXiv 2506.09477). With `kl.unbiased` the estimate is multiplied by
+the ratio ρ, and the gradient of ρ · k1 or ρ · k3 is that of the KL (arXiv 2512.02556; TRL's default).
 
 Edge cases: exactly 0 where the two agree, for k2 and k3 with gradient 0; d is bounded by MAX_LOG_RATIO, so
 that a token the policy has all but given up does not overflow, and beyond it the gradient is 0.

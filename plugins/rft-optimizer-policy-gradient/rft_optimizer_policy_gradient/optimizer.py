@@ -42,7 +42,7 @@ from rft_optimizer_policy_gradient.reference import InitialPolicy, OtherModel, R
 from rft_optimizer_policy_gradient.samples import Sample, Traced, traced
 from rft_optimizer_policy_gradient.scored import Values
 from rft_optimizer_policy_gradient.selection import Candidate, candidates
-from rft_optimizer_policy_gradient.tokens import Rows, Tokens
+from rft_optimizer_policy_gradient.tokens import Rows, Tokens, exp_bounded
 from rft_torch.batching import plan
 from rft_torch.trained import Trained
 
@@ -206,7 +206,8 @@ class PolicyGradient(Trained):
         if self._reference is not None:
             kl_N = parts.kl(logprobs_N, _flat(logprobs_N, [t.reference_T for t in known]))
             if self._kl_in_loss:
-                loss_N = loss_N + config.kl.weight * kl_N
+                penalty_N = kl_N * exp_bounded(log_ratio_N) if config.kl.unbiased else kl_N
+                loss_N = loss_N + config.kl.weight * penalty_N
         loss = (loss_N * weights_N).sum()
         if config.entropy > 0:
             loss = loss - config.entropy * entropy_N.sum() / tokens
