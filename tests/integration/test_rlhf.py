@@ -72,7 +72,8 @@ def test_a_killed_reward_run_ends_with_the_same_bits(reward_run: Path, tmp_path:
 
 @pytest.mark.slow
 def test_a_policy_learns_from_the_reward_model(reward_run: Path, tmp_path: Path) -> None:
-    """The example's second run, with sampler and grader workers: what it learns from is the reward model's score."""
+    """The example's second run, with sampler and grader workers: what it learns from is the reward model's score. What
+    it sampled makes pairs for the next run."""
     settings = {**SMALL, **POLICY, "vars.reward_model": str(reward_run)}
     outcome = engine("run", EXAMPLE / "policy.yaml", *overrides(settings, tmp_path), env=ONE_THREAD)
     assert outcome.code == 0, outcome.errors
@@ -86,6 +87,11 @@ def test_a_policy_learns_from_the_reward_model(reward_run: Path, tmp_path: Path)
         assert not any(key.startswith("error/") for key in line)
         assert line["trained_tokens"] > 0
     assert "preferred" in summary(run_dir)["test"]["after"]["graders"]
+    source = {"type": "rollouts", "path": str(run_dir), "choose": "pairs"}
+    for split in (source, {**source, "first_step": 2}):
+        changes = {"data": {"train": split}, "optimizer": {"type": "dpo"}, "grader": None}
+        checked = engine("validate", tiny_run(tmp_path / "pairs", processes=(), **changes), env=ONE_THREAD)
+        assert checked.code == 0, checked.output
 
 
 @pytest.mark.slow

@@ -10,11 +10,14 @@ import pytest
 from pydantic import ValidationError
 
 from rft_core.contract import check_data_source
-from rft_core.errors import DataError
+from rft_core.errors import DataError, RunDirError
+from rft_core.storage.store import to_table, write
+from rft_core.types import Grade, GradedGroup, Group, Item, Rollout
 from rft_preference import rft_optimizers
 from rft_preference.completions import completion_of
-from rft_preference.config import DpoConfig, PreferencesConfig, RewardModelConfig
+from rft_preference.config import DpoConfig, PreferencesConfig, RewardModelConfig, RolloutsConfig
 from rft_preference.layouts import pair_row
+from rft_preference.rollouts import RolloutsSource
 from rft_preference.source import PreferencesSource
 
 USER = {"role": "user", "content": "2+2="}
@@ -145,3 +148,55 @@ def test_templates_are_checked_before_anything_runs() -> None:
         RewardModelConfig(margin="{{sample.output_text}}")
     with pytest.raises(ValidationError, match="label_smoothing"):
         DpoConfig(loss="ipo", label_smoothing=0.1)
+
+
+def graded_run(folder: Path) -> None:
+    """A run of two steps: four completions of one prompt, three of another, two of a third."""
+    (folder / "run" / "journal").mkdir(parents=True)
+    (folder / "run" / "config.json").write_text("{}")
+    visits = {
+        0: [("a", 0.5, "stop"), ("b", 1.0, "stop"), ("c", 1.0, "length"), ("b", 1.0, "stop")],
+        1: [("d", 0.25, "stop"), ("e", None, "stop"), ("f", 0.0, "stop")],
+        2: [("g", 0.0, "stop"), ("h", 0.0, "stop")],
+    }
+    for step, ordinals in ((1, (0, 1)), (2, (2,))):
+        groups = []
+        for ordinal in ordinals:
+            rollouts = tuple(
+                Rollout(ordinal=ordinal, sample=n, seed=0, segments=(), text=text, finish_reason=finish)  # type: ignore[arg-type]
+                for n, (text, _, finish) in enumerate(visits[ordinal])
+            )
+            row = {"messages": [USER], "answer": ordinal}
+            group = Group(ordinal=ordinal, item=Item(key="x", index=0, row=row), rollouts=rollouts)
+            grades = tuple(Grade.abstained() if r is None else Grade.score(r) for _, r, _ in visits[ordinal])
+            groups.append(GradedGroup(group=group, grades=grades))
+        write(folder / "run" / "rollouts" / f"step-{step:06d}.parquet", to_table(step, groups))
+
+
+def chosen_rows(folder: Path, *keys: str, **settings: Any) -> list[tuple[Any, ...]]:
+    rows = RolloutsSource(RolloutsConfig(path="run", **settings), folder)
+    return [tuple(rows.item(i).row[key] for key in keys) for i in range(len(rows))]
+
+
+def test_the_best_completions_of_a_run_are_rows(tmp_path: Path) -> None:
+    """One of each visit, or more, none cut off, without a reward or twice; the row's own keys stay."""
+    graded_run(tmp_path)
+    keys = ("completion", "reward", "answer")
+    assert chosen_rows(tmp_path, *keys) == [("b", 1.0, 0), ("d", 0.25, 1), ("g", 0.0, 2)]
+    assert chosen_rows(tmp_path, "completion", min_reward=0.2, per_prompt=3) == [("b",), ("a",), ("d",)]
+    assert chosen_rows(tmp_path, "completion", first_step=2) == [("g",)]
+    assert chosen_rows(tmp_path, "completion", last_step=1, min_reward=0.5) == [("b",)]
+    check_data_source(lambda: RolloutsSource(RolloutsConfig(path="run", per_prompt=2), tmp_path))
+    with pytest.raises(DataError, match="no rollout of the run"):
+        chosen_rows(tmp_path, "completion", min_reward=2.0)
+    with pytest.raises(RunDirError):
+        RolloutsSource(RolloutsConfig(path="nowhere"), tmp_path)
+
+
+def test_the_best_and_the_worst_of_a_run_are_pairs(tmp_path: Path) -> None:
+    """Where their rewards differ, and by more than is asked for."""
+    graded_run(tmp_path)
+    keys = ("chosen", "rejected", "margin")
+    assert chosen_rows(tmp_path, *keys, choose="pairs") == [("b", "a", 0.5), ("d", "f", 0.25)]
+    assert chosen_rows(tmp_path, *keys, choose="pairs", min_margin=0.25) == [("b", "a", 0.5)]
+    assert chosen_rows(tmp_path, *keys, choose="pairs", min_reward=0.9) == [("b", "a", 0.5)]

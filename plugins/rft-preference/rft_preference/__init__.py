@@ -1,4 +1,4 @@
-"""Learning from preference pairs: their data source, the optimizers `dpo` and `reward_model`, and the grader
+"""Learning from preference pairs: data sources of pairs, the optimizers `dpo` and `reward_model`, and the grader
 `reward_model`, which asks what the latter trained."""
 
 from __future__ import annotations
@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 from rft_core.hookspecs import hookimpl
 from rft_core.specs import BuildContext, DataSourceSpec, GraderSpec, OptimizerSpec
-from rft_preference.config import DpoConfig, PreferencesConfig, RewardGraderConfig, RewardModelConfig
+from rft_preference.config import (
+    DpoConfig,
+    PreferencesConfig,
+    RewardGraderConfig,
+    RewardModelConfig,
+    RolloutsConfig,
+)
 from rft_preference.places import files_of
 
 if TYPE_CHECKING:
@@ -19,6 +25,12 @@ def _source(config: PreferencesConfig, context: BuildContext) -> DataSource:
     from rft_preference.source import PreferencesSource
 
     return PreferencesSource(config, context.base_dir)
+
+
+def _rollouts(config: RolloutsConfig, context: BuildContext) -> DataSource:
+    from rft_preference.rollouts import RolloutsSource
+
+    return RolloutsSource(config, context.base_dir)
 
 
 def _dpo(config: DpoConfig, context: BuildContext) -> Optimizer:
@@ -41,12 +53,18 @@ def _grader(config: RewardGraderConfig, context: BuildContext) -> Grader:
 
 @hookimpl
 def rft_data_sources() -> Iterable[DataSourceSpec]:
-    """The data source `preferences`."""
+    """The data sources `preferences` and `rollouts`."""
     yield DataSourceSpec(
         name="preferences",
         config=PreferencesConfig,
         build=_source,
         summary="Preference pairs of a JSONL file, in OpenAI's layout or those of the Hugging Face hub",
+    )
+    yield DataSourceSpec(
+        name="rollouts",
+        config=RolloutsConfig,
+        build=_rollouts,
+        summary="The best completions that a run sampled, or pairs of its best and worst",
     )
 
 

@@ -22,6 +22,21 @@ class PreferencesConfig(ComponentConfig):
     limit: int | None = Field(None, ge=1, description="Take at most this many rows; null takes all.")
 
 
+class RolloutsConfig(ComponentConfig):
+    """What a run sampled and graded, as rows to learn from."""
+
+    path: str = Field(min_length=1, description="The run; a relative path starts at the folder of the run file.")
+    choose: Literal["best", "pairs"] = Field(
+        "best",
+        description="best: the best completions of each prompt, as `completion` and `reward`; pairs: the best and the worst, as `chosen`, `rejected` and `margin`.",
+    )
+    per_prompt: int = Field(1, ge=1, description="With best: how many of each prompt.")
+    min_reward: float | None = Field(None, description="Leave out completions that got less; not the rejected ones.")
+    min_margin: float = Field(0.0, ge=0, description="With pairs: leave out those whose rewards differ by no more.")
+    first_step: int = Field(1, ge=1, description="The first step of the run whose rollouts are taken.")
+    last_step: int | None = Field(None, ge=1, description="The last one; null takes all.")
+
+
 class PairsConfig(TrainerConfig):
     """What optimizers that learn from pairs share."""
 
