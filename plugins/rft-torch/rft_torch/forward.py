@@ -124,13 +124,10 @@ def _context(model: PreTrainedModel, batch: MicroBatch) -> dict[str, Any]:
 
 def _after_prefix(model: PreTrainedModel, batch: MicroBatch, prefix_UP: Tensor) -> dict[str, Any]:
     """Arguments that make the rows continue their prefixes."""
-    from transformers import DynamicCache
+    from rft_torch.prefix import AfterPrefix, PrefixKeys
 
-    cache = DynamicCache(config=model.config)
-    model.get_decoder()(input_ids=prefix_UP, past_key_values=cache, use_cache=True)
-    for layer in cache.layers:
-        layer.keys = layer.keys.index_select(0, batch.prefix_of_B)
-        layer.values = layer.values.index_select(0, batch.prefix_of_B)
+    prefixes = PrefixKeys()
+    model.get_decoder()(input_ids=prefix_UP, past_key_values=prefixes, use_cache=True)
     rows, width = batch.inputs_BT.shape
     length = prefix_UP.shape[1]
     device = batch.inputs_BT.device
@@ -140,7 +137,7 @@ def _after_prefix(model: PreTrainedModel, batch: MicroBatch, prefix_UP: Tensor) 
     # A pad repeats its row's last position: a learned position table need not reach any further.
     step_BT = torch.arange(width, device=device).minimum(batch.remainder_B[:, None] - 1)
     return {
-        "past_key_values": cache,
+        "past_key_values": AfterPrefix(prefixes, length, batch.prefix_of_B),
         "use_cache": True,
         "attention_mask": mask_BTK[:, None],
         "position_ids": batch.prefix_length_B[:, None] + step_BT,

@@ -38,6 +38,9 @@ class TrainerConfig(ComponentConfig):
         ge=1,
         description="Most tokens, padding included, that are computed at once. Bounds memory, not the result.",
     )
+    activation_checkpointing: bool = Field(
+        False, description="Keep the inputs of layers alone and compute the layers again: less memory, a third slower."
+    )
 
 
 def learning_rate(config: TrainerConfig, step: int, total_steps: int) -> float:

@@ -30,6 +30,7 @@ from rft_torch.lora import add_lora, check_same_lora
 from rft_torch.memory import enough_memory
 from rft_torch.models import load_model
 from rft_torch.output_layer import hidden_logprobs, is_plain
+from rft_torch.recompute import checkpoint_layers
 from rft_torch.scalar import config_of, is_scalar, scalar_values
 from rft_torch.settings import TrainerConfig, learning_rate
 from rft_torch.weights import copy_side_files, load_adapter, load_full, publish_adapter, publish_full, write_config
@@ -82,6 +83,8 @@ class Trainer:
         self.parameters = {name: p for name, p in sorted(self.model.named_parameters()) if p.requires_grad}
         self.share_prompts = can_share_prefixes(self.model)
         self._plain_output = is_plain(self.model)
+        if config.activation_checkpointing:
+            checkpoint_layers(self.model)
         self._adamw = self._build_adamw()
         self._initial = {name: p.detach().clone() for name, p in self.parameters.items()} if keep_reference else None
 
