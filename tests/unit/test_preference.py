@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -334,3 +335,31 @@ def test_a_reward_model_is_a_plain_folder_of_transformers(
         found = model(padded, attention_mask=(padded != 0).long()).logits[:, 0]
     assert expected.std() > 0.1
     assert torch.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("pad", ["<pad>", "<eos>", None])
+def test_where_transformers_would_read_a_token_early_it_refuses_instead(
+    folder: Path, tmp_path: Path, pad: str | None
+) -> None:
+    """A model that pads with its end of sequence is saved with a pad of its own, or with none: then transformers
+    takes no padded batch, and one row by itself still has its reward at the end."""
+    from transformers import AutoModelForSequenceClassification
+
+    shutil.copytree(folder, tmp_path / "model")
+    for name, key, value in (("config.json", "pad_token_id", EOS), ("tokenizer_config.json", "pad_token", pad)):
+        file = tmp_path / "model" / name
+        file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+    optimizer = reward_model(tmp_path / "model", learning_rate=1e-2)
+    for step in range(1, 4):
+        optimizer.step(batch(sums(), step))
+    optimizer.save(tmp_path / "saved")
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved" / "policy")
+    assert model.config.pad_token_id == (0 if pad == "<pad>" else None)
+    (pair,) = optimizer._pairs.encode(sums(1))
+    row = torch.tensor([[*pair.prompt, *pair.chosen]])
+    with torch.no_grad():
+        _, (expected, _) = optimizer._trainer.values(list(optimizer.rows(pair)))
+        assert torch.allclose(model(row).logits[0, 0], expected, atol=1e-5)
+        if pad != "<pad>":
+            with pytest.raises(ValueError, match="no padding token"):
+                model(row.expand(2, -1))

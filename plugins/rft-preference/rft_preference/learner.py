@@ -7,7 +7,7 @@ Legend: P pairs of a micro-batch.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,7 +30,7 @@ Measures = dict[str, Tensor]
 """By metric, a number of each pair."""
 
 
-class PairLearner(Trained):
+class PairLearner(Trained, ABC):
     """See the module. A subclass says which rows a pair is and what its loss is."""
 
     needs: Needs = "pairs"
