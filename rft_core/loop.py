@@ -16,7 +16,7 @@ from rft_core.runs.collect import collect_step
 from rft_core.runs.evaluation import Evaluation, evaluate, line_of
 from rft_core.runs.recovery import recover, restore_metrics, train_batch, update_record
 from rft_core.runs.run import Run
-from rft_core.runs.step_metrics import step_line, time_line, tokens_of
+from rft_core.runs.step_metrics import sampling_line, step_line, time_line
 from rft_core.runs.validation_history import ValidationHistory
 from rft_core.storage import checkpoint
 from rft_core.storage.journal import Record
@@ -69,7 +69,6 @@ def take_step(run: Run, step: int) -> None:
     clock = StepClock()
     plan(run, step)
     groups = collect_step(run, step, clock) if run.optimizer.needs == "rollouts" else ()
-    run.sampled_tokens += tokens_of(groups)
     run.phase("training")
     failpoints.hit("update.before")
     with clock.measure("train"):
@@ -77,13 +76,16 @@ def take_step(run: Run, step: int) -> None:
     failpoints.hit("update.after")
     run.policy_changed(report.policy)
     run.finish_storing()
+    sampled = sampling_line(run.journal.last("rollouts", step))
+    run.sampled_tokens += sampled.get("sampled_tokens", 0)
     failpoints.hit("update.before_journal")
     run.journal.append(update_record(step, report, run.total_steps))
     failpoints.hit("update.before_fsync")
     run.journal.commit()
     failpoints.hit("update.after_fsync")
     clock.finish()
-    line = step_line(step, groups, report, run.sampled_tokens) | time_line(clock, groups, run.elapsed_s)
+    line = step_line(step, groups, report, run.sampled_tokens) | sampled
+    line |= time_line(clock, sampled.get("sampled_tokens", 0), run.elapsed_s)
     if run.ledger is not None:
         line["cost_usd_total"] = run.ledger.spend().cost_usd
     run.run_dir.log_metrics(line)

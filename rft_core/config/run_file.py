@@ -46,11 +46,21 @@ class TrainingSection(Section):
     unit_size: int | None = Field(
         None, ge=1, description="Prompts per unit of sampling work; half a batch by default. Part of the run's bits."
     )
+    resample: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="How often another row is drawn in the place of a group whose rewards are all equal, or are fewer than two; 0 keeps such groups.",
+    )
 
     @model_validator(mode="after")
-    def _one_length(self) -> TrainingSection:
+    def _fits(self) -> TrainingSection:
         if self.steps is not None and self.epochs is not None:
             raise ValueError("give either steps or epochs, not both")
+        if self.resample and self.group_size < 2:
+            raise ValueError(
+                "resample replaces groups without differences, and a group of one has none; set group_size to 2 or more"
+            )
         return self
 
     def total_steps(self, rows: int) -> int:

@@ -13,6 +13,7 @@ from rft_core.errors import IntegrityError, StorageError
 from rft_core.pools.pool import Pool
 from rft_core.runs.paid_grades import Asked, PaidGrades
 from rft_core.runs.planning import Draw, groups_of, items_of, rollouts_digest, sample_units
+from rft_core.runs.resample import collect_resampling
 from rft_core.runs.run import Run
 from rft_core.runs.step_metrics import failed_grades, failures_by_grader, tokens_of
 from rft_core.seeds import Purpose
@@ -28,26 +29,31 @@ def collect_step(run: Run, step: int, clock: StepClock) -> tuple[GradedGroup, ..
     """The graded groups of a training step: from the store if they were stored, else sampled now."""
     if (stored := stored_groups(run, "rollouts", step, "train")) is not None:
         return stored
-    draws = run.draws(step)
-    items = items_of(draws, run.sources.train)
     run.phase("publishing")
     policy = run.current_policy(clock)
     training = run.config.training
-    drawing = Drawing(
-        draws=draws,
-        items=items,
-        purpose="train",
-        policy=policy,
-        sampling=run.config.sampling,
-        samples=training.group_size,
-        unit_size=training.prompts_per_unit,
+
+    def drawn(draws: Sequence[Draw]) -> tuple[GradedGroup, ...]:
+        drawing = Drawing(
+            draws=draws,
+            items=items_of(draws, run.sources.train),
+            purpose="train",
+            policy=policy,
+            sampling=run.config.sampling,
+            samples=training.group_size,
+            unit_size=training.prompts_per_unit,
+        )
+        return draw_for_run(run, drawing, clock)
+
+    found = collect_resampling(
+        run.draws(step), drawn, attempts=training.resample, rows=len(run.sources.train), seed=run.config.seed
     )
-    groups = draw_for_run(run, drawing, clock)
+    data: dict[str, Any] = {"policy": policy.number, "policy_digest": policy.digest}
+    if training.resample:
+        data["replaced"] = [[place, draw.index, draw.attempt] for place, draw in found.replaced]
     # Stored while the optimizer computes; the loop waits for it before the step counts.
-    run.store_in_background(
-        record_groups, run, "rollouts", step, "train", groups, {"policy": policy.number, "policy_digest": policy.digest}
-    )
-    return groups
+    run.store_in_background(record_groups, run, "rollouts", step, "train", found.groups, data, found.discarded)
+    return found.groups
 
 
 def stored_groups(run: Run, kind: str, step: int, split: str) -> tuple[GradedGroup, ...] | None:
@@ -64,10 +70,17 @@ def stored_groups(run: Run, kind: str, step: int, split: str) -> tuple[GradedGro
 
 
 def record_groups(
-    run: Run, kind: str, step: int, split: str, groups: Sequence[GradedGroup], data: dict[str, Any]
+    run: Run,
+    kind: str,
+    step: int,
+    split: str,
+    groups: Sequence[GradedGroup],
+    data: dict[str, Any],
+    discarded: Sequence[GradedGroup] = (),
 ) -> None:
-    """Store groups and journal their digest. Sampling them again must have given the same bits, unless
+    """Store groups and journal their digest; those that were sampled in vain are counted alone. Sampling them again must have given the same bits, unless
     a component says that it does not repeat itself: then what is stored now is what counts."""
+    sampled = (*groups, *discarded)
     digest = store.content_digest(groups)
     path = run.run_dir.rollout_file(split, step)
     failpoints.hit("collect.before_store" if split == "train" else "evaluation.before_store")
@@ -91,10 +104,10 @@ def record_groups(
             data={**data, "content_sha256": digest},
             aside={
                 "file": path.name,
-                "sampled_tokens": tokens_of(groups),
-                "grades": sum(len(graded.grades) for graded in groups),
-                "failed_grades": failed_grades(groups),
-                "failures": failures_by_grader(groups),
+                "sampled_tokens": tokens_of(sampled),
+                "grades": sum(len(graded.grades) for graded in sampled),
+                "failed_grades": failed_grades(sampled),
+                "failures": failures_by_grader(sampled),
             },
         )
     )

@@ -23,6 +23,8 @@ class Draw:
 
     ordinal: int
     index: int
+    attempt: int = 0
+    """How often another row was drawn in this place before; see `resample`."""
 
 
 @lru_cache(maxsize=4)
@@ -34,6 +36,16 @@ def draws_of_step(step: int, batch_size: int, rows: int, seed: int) -> tuple[Dra
     """The visits of step 1, 2, …: consecutive ordinals, each epoch in its own order."""
     ordinals = range((step - 1) * batch_size, step * batch_size)
     return tuple(Draw(ordinal=o, index=int(_order(seed, o // rows, rows)[o % rows])) for o in ordinals)
+
+
+def redraw(draw: Draw, attempt: int, rows: int, seed: int, used: set[int]) -> Draw:
+    """Another row in the place of a draw, one that is not `used` if there is any; it is then. Each attempt goes
+    through the rows in an order of its own."""
+    order = _order(seed_of(seed, "order", -attempt), draw.ordinal // rows, rows)
+    candidates = (int(order[(draw.ordinal + k) % rows]) for k in range(rows))
+    index = next((row for row in candidates if row not in used), int(order[draw.ordinal % rows]))
+    used.add(index)
+    return Draw(ordinal=draw.ordinal, index=index, attempt=attempt)
 
 
 def draws_of_split(rows: int) -> tuple[Draw, ...]:
@@ -67,7 +79,7 @@ def sample_units(
                 ordinal=draw.ordinal,
                 messages=tuple(item.row["messages"]),
                 tools=tuple(item.row.get("tools") or ()),
-                seeds=tuple(seed_of(seed, purpose, draw.ordinal, s, 0, 0) for s in range(samples)),
+                seeds=tuple(seed_of(seed, purpose, draw.ordinal, s, draw.attempt, 0) for s in range(samples)),
             )
             for draw, item in zip(draws[start:stop], items[start:stop], strict=True)
         )

@@ -17,7 +17,7 @@ from rft_core.runs.collect import collect_step, stored_groups
 from rft_core.runs.evaluation import evaluate
 from rft_core.runs.planning import items_of
 from rft_core.runs.run import Run
-from rft_core.runs.step_metrics import step_line
+from rft_core.runs.step_metrics import sampling_line, step_line
 from rft_core.runs.versions import versions
 from rft_core.storage import checkpoint
 from rft_core.storage.journal import Record
@@ -101,7 +101,8 @@ def restore_metrics(run: Run, done: int) -> None:
     for step in range(1, done + 1):
         if step not in kept:
             groups = stored_groups(run, "rollouts", step, "train") or ()
-            kept[step] = step_line(step, groups, _report_of(run, step), total(step)) | {"elapsed_s": elapsed_s}
+            line = step_line(step, groups, _report_of(run, step), total(step))
+            kept[step] = line | sampling_line(run.journal.last("rollouts", step)) | {"elapsed_s": elapsed_s}
         elapsed_s = kept[step]["elapsed_s"]
     run.run_dir.rewrite_metrics(kept[step] for step in range(1, done + 1))
     run.sampled_tokens = sum(n for (kind, s), n in sampled.items() if kind != "rollouts" or s <= done)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rft_core.clock import StepClock
+from rft_core.storage.journal import Record
 from rft_core.types import Grade, GradedGroup, Outcome, TrainReport
 
 
@@ -39,7 +40,6 @@ def step_line(step: int, groups: Sequence[GradedGroup], report: TrainReport, sam
             "reward_mean": sum(rewards) / len(rewards) if rewards else None,
             "rollouts": len(rollouts),
             "completion_tokens_mean": tokens / len(rollouts),
-            "sampled_tokens": tokens,
             "truncated": sum(r.finish_reason == "length" for r in rollouts) / len(rollouts),
         }
     sums: dict[str, list[float]] = defaultdict(list)
@@ -55,6 +55,14 @@ def step_line(step: int, groups: Sequence[GradedGroup], report: TrainReport, sam
         "dropped": dict(report.dropped),
         "sampled_tokens_total": sampled_total,
     }
+
+
+def sampling_line(record: Record | None) -> dict[str, Any]:
+    """What the journal says of a step's sampling: all tokens, also those of groups that were replaced."""
+    if record is None:
+        return {}
+    line = {"sampled_tokens": int(record.aside.get("sampled_tokens", 0))}
+    return line | ({"replaced_groups": len(record.data["replaced"])} if "replaced" in record.data else {})
 
 
 def outcomes_of(grades: Sequence[Grade]) -> Counter[str]:
@@ -73,10 +81,10 @@ def _invalid(grades: Sequence[Grade]) -> Counter[str]:
     return Counter(grade.error_kind or "unnamed" for grade in grades if grade.outcome is Outcome.SAMPLE_INVALID)
 
 
-def time_line(clock: StepClock, groups: Sequence[GradedGroup], elapsed_s: float) -> dict[str, Any]:
+def time_line(clock: StepClock, sampled_tokens: int, elapsed_s: float) -> dict[str, Any]:
     """Where the time of a step went: known to the process that took it alone."""
     sample_s = clock.component_s("sample")
-    speed = {"sampled_tokens_per_s": tokens_of(groups) / sample_s} if sample_s > 0 else {}
+    speed = {"sampled_tokens_per_s": sampled_tokens / sample_s} if sample_s > 0 else {}
     return speed | {
         "step_s": clock.wall_s,
         "sample_s": sample_s,

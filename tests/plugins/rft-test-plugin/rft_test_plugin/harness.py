@@ -260,7 +260,10 @@ def audit(run_dir: Path, *, resampled: bool = False) -> None:
         groups = store.read(files.rollout_file("train", step), record.data["content_sha256"])
         plan = journal.last("plan", step)
         assert plan is not None
-        assert [g.group.item.index for g in groups] == plan.data["indices"]
+        indices = list(plan.data["indices"])
+        for place, index, _ in record.data.get("replaced", ()):
+            indices[place] = index
+        assert [g.group.item.index for g in groups] == indices
         for graded in groups:
             for rollout in graded.group.rollouts:
                 address = (rollout.ordinal, rollout.sample)  # an ordinal names one visit of one row in the whole run
