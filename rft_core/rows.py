@@ -183,6 +183,8 @@ def _check_tools(tools: Json) -> None:
 
 
 def _no_messages_hint(row: Mapping[str, Json]) -> str:
+    if "preferred_output" in row or {"chosen", "rejected"} <= row.keys():
+        return "a file of preference pairs is read by {type: preferences, path: …}"
     if "prompt" in row:
         other = " and 'completion' to 'reference_answer'" if "completion" in row else ""
         return f"turn 'prompt' into {_PROMPT_HINT}{other}"

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from rft_core.contract import check_data_source
 from rft_core.errors import DataError, RunDirError
+from rft_core.rows import parse_row
 from rft_core.storage.store import to_table, write
 from rft_core.types import Grade, GradedGroup, Group, Item, Rollout
 from rft_preference import rft_optimizers
@@ -43,6 +44,15 @@ def test_every_layout_gives_the_same_row(raw: dict[str, Any]) -> None:
     """OpenAI's layout and those of the hub come to one prompt and two texts; other keys stay."""
     row = pair_row({**raw, "source": "a"})
     assert row == {"messages": [USER], "chosen": "4", "rejected": "5", "source": "a"}
+
+
+@pytest.mark.parametrize(
+    "row", [{"prompt": "a", "chosen": "b", "rejected": "c"}, {"input": {}, "preferred_output": []}]
+)
+def test_other_sources_say_who_reads_pairs(row: dict[str, Any]) -> None:
+    """A file of pairs given as `jsonl` is pointed to the right source."""
+    with pytest.raises(DataError, match="type: preferences"):
+        parse_row(json.dumps(row).encode())
 
 
 def test_openai_tools_and_longer_talks() -> None:
