@@ -181,7 +181,8 @@ class Trainer:
         return learning_rate(self.config, self.policy + 1, total_steps)
 
     def update(self, losses: Sequence[tuple[Tensor, Sequence[str]]], lr: float) -> float:
-        """One AdamW step from the gradients that are accumulated now; returns their norm before clipping.
+        """One AdamW step from the gradients that are accumulated now, none if all are 0; returns their norm before
+        clipping.
 
         `losses` are the summed micro-batches with the names of what was in each. FloatingPointError,
         with the weights unchanged and the gradients dropped, if a loss or a gradient is not finite.
@@ -200,9 +201,10 @@ class Trainer:
                 raise FloatingPointError(
                     f"the gradient is not finite for {_listed(names)}; the weights were not changed"
                 )
-            for group in self._adamw.param_groups:
-                group["lr"] = lr
-            self._adamw.step()
+            if norm > 0.0:  # momentum alone would move the weights where nothing was learned
+                for group in self._adamw.param_groups:
+                    group["lr"] = lr
+                self._adamw.step()
         finally:
             self._adamw.zero_grad(set_to_none=True)
         return norm

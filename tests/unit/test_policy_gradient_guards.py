@@ -1,0 +1,187 @@
+"""What `policy_gradient` does where there is nothing to learn, or something that cannot be right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import REGISTRY, context, graded_group, make_model, random_groups, rollout
+
+from rft_core.errors import ModelError
+from rft_core.types import Grade, GradedGroup, TrainBatch, TrainReport
+from rft_optimizer_policy_gradient.optimizer import PolicyGradient
+
+PRESETS = [n.removeprefix("preset/") for n in REGISTRY.names("optimizer_part") if n.startswith("preset/")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def build(folder: Path, **settings: Any) -> PolicyGradient:
+    raw = {"type": "policy_gradient", "learning_rate": 1e-2, **settings}
+    optimizer: PolicyGradient = REGISTRY.build("optimizer", raw, context(folder))
+    return optimizer
+
+
+def step(optimizer: PolicyGradient, groups: tuple[GradedGroup, ...], number: int = 1) -> TrainReport:
+    return optimizer.step(TrainBatch(step=number, total_steps=10, groups=groups))
+
+
+def weights(optimizer: PolicyGradient, folder: Path) -> str:
+    folder.mkdir(parents=True)
+    return optimizer.publish(folder, run_id="r", lineage="main").digest
+
+
+def graded_by(groups: tuple[GradedGroup, ...], grade: Grade) -> tuple[GradedGroup, ...]:
+    return tuple(replace(g, grades=tuple(grade for _ in g.grades)) for g in groups)
+
+
+@pytest.mark.parametrize("settings", [{}, {"weight_decay": 0.1}, {"lora": {"rank": 4}}], ids=["plain", "decay", "lora"])
+@pytest.mark.parametrize("name", [p for p in PRESETS if p != "distillation"])
+def test_a_constant_grader_changes_nothing(folder: Path, tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
+    """From the first step on the policy is bit-identical, whatever the constant, also after updates that left
+    momentum: for every preset whose teacher is the grader."""
+    optimizer = build(folder, algorithm=name, updates_per_step=2, **settings)
+    constant = replace(Grade.score(0.3), sub_rewards={"a": 0.3, "b": 0.7})
+    before = weights(optimizer, tmp_path / "before")
+    for number in (1, 2):
+        step(optimizer, graded_by(random_groups(number), constant), number)
+    assert weights(optimizer, tmp_path / "after") == before
+    two_graders = tuple(
+        replace(g, grades=tuple(replace(x, sub_rewards={"a": x.reward or 0, "b": 0.5}) for x in g.grades))
+        for g in random_groups(3)
+    )
+    assert step(optimizer, two_graders, 3).metrics["grad_norm"] > 0
+    moved = weights(optimizer, tmp_path / "moved")
+    assert moved != before
+    report = step(optimizer, graded_by(random_groups(4), constant), 4)
+    assert weights(optimizer, tmp_path / "still") == moved
+    assert report.metrics["effective_batch"] == 0
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_bad_batches_leave_the_weights_alone(folder: Path, tmp_path: Path, name: str) -> None:
+    """No grade at all, no token at all, everything masked: nothing is trained, and each rollout is counted."""
+    teacher = {"kl": {"reference": str(folder)}} if name == "distillation" else {}
+    optimizer = build(folder, algorithm=name, on_truncated="mask", **teacher)
+    before = weights(optimizer, tmp_path / "before")
+    grades: list[Grade | float] = [replace(Grade.score(r), sub_rewards={"a": r}) for r in (0.0, 1.0)]
+    empty = graded_group(0, [rollout(0, s, (5,), (), ()) for s in range(2)], grades)
+    cut = graded_group(1, [rollout(1, s, (5,), (6, 7), (-3.0, -3.0), "length") for s in range(2)], grades)
+    lost = graded_group(2, [rollout(2, s, (5,), (6,), (-3.0,)) for s in range(2)], [Grade.error("x", "y")] * 2)
+    report = step(optimizer, (empty, cut, lost))
+    assert weights(optimizer, tmp_path / "after") == before
+    assert report.trained_tokens == 0
+    assert report.dropped == {"empty": 2, "truncated": 2, "grader_error": 2}
+    assert step(optimizer, (), 2).trained_tokens == 0
+
+
+def test_a_gradient_of_zero_is_an_alarm_and_no_update(folder: Path, tmp_path: Path) -> None:
+    """Every token clipped on the side its advantage pushes to: the report says so, and momentum moves nothing."""
+    optimizer = build(folder)
+    step(optimizer, random_groups(1))
+    before = weights(optimizer, tmp_path / "before")
+    rollouts = [
+        rollout(0, 0, (5, 6), (7, 8), (-60.0, -60.0)),  # far more likely now than when sampled, and to be made more so
+        rollout(0, 1, (5, 6), (9, 10), (-1e-4, -1e-4)),
+    ]
+    report = step(optimizer, (graded_group(0, rollouts, [1.0, 0.0]),), 2)
+    assert report.metrics["grad_norm"] == 0.0
+    assert report.metrics["clip_fraction_high"] == report.metrics["clip_fraction_low"] == 0.5
+    (alarm,) = report.alarms
+    assert alarm.startswith("1 of 1 updates had advantages but a gradient of exactly 0")
+    assert weights(optimizer, tmp_path / "after") == before
+    assert step(optimizer, random_groups(2), 3).alarms == ()
+
+
+def test_a_correction_that_masks_everything_moves_nothing(folder: Path, tmp_path: Path) -> None:
+    """Rollouts of a policy that is far away teach nothing under `masked`, and that is an alarm."""
+    optimizer = build(folder, correction={"type": "masked", "max": 1e-6, "min": 0.0})
+    before = weights(optimizer, tmp_path / "before")
+    report = step(optimizer, random_groups(1))
+    assert report.metrics["correction_masked"] == 1.0
+    assert report.alarms
+    assert weights(optimizer, tmp_path / "after") == before
+
+
+def test_a_sampler_that_computes_something_else_stops_the_step(folder: Path, tmp_path: Path) -> None:
+    """`max_logprob_diff` names the rollouts and the figure; below it the step goes on."""
+    optimizer = build(folder, max_logprob_diff=0.01, micro_batch_tokens=1)
+    before = weights(optimizer, tmp_path / "before")
+    with pytest.raises(
+        FloatingPointError, match=r"differ by .* more than max_logprob_diff = 0\.01, most among rollout \d/\d"
+    ):
+        step(optimizer, random_groups(1))
+    assert weights(optimizer, tmp_path / "after") == before
+    assert step(build(folder, max_logprob_diff=100.0), random_groups(1)).metrics["logprob_diff_mean"] < 100
+
+
+def test_a_rollout_beyond_the_context_is_named(folder: Path, tmp_path: Path) -> None:
+    """The model reads 128 tokens; a position it has never seen is not computed with."""
+    optimizer = build(folder)
+    before = weights(optimizer, tmp_path / "before")
+    long = graded_group(3, [rollout(3, s, (5,) * 100, (6,) * 40, (-3.0,) * 40) for s in range(2)], [0.0, 1.0])
+    with pytest.raises(
+        ValueError, match=r"rollout 3/0 has 140 tokens, but the model reads 128; lower sampling\.max_tokens"
+    ):
+        step(optimizer, (long,))
+    assert weights(optimizer, tmp_path / "after") == before
+
+
+def test_huge_rewards_keep_the_step_finite(folder: Path) -> None:
+    """A thousand million on one side: advantages without a scale are as large, and clipping holds the gradient."""
+    groups = tuple(
+        replace(g, grades=tuple(Grade.score(1e9 * (x.reward or 0)) for x in g.grades)) for g in random_groups(1)
+    )
+    for name in ("grpo", "dr_grpo", "rloo"):
+        report = step(build(folder, algorithm=name), groups)
+        assert report.metrics["grad_norm"] > 0
+        assert all(value == value and abs(value) != float("inf") for value in report.metrics.values())
+
+
+def test_a_checkpoint_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Tensors of other shapes, or a critic that is not there: one sentence, and nothing is loaded."""
+    other = build(make_model(tmp_path / "wide", hidden=64))
+    step(other, random_groups(1))
+    other.save(tmp_path / "checkpoint")
+    optimizer = build(folder)
+    before = weights(optimizer, tmp_path / "before")
+    with pytest.raises(ModelError, match="do not fit the model"):
+        optimizer.load(tmp_path / "checkpoint")
+    assert weights(optimizer, tmp_path / "after") == before
+
+
+@pytest.mark.parametrize("name", ["ppo", "reinforce_pp", "gspo"])
+def test_saved_and_loaded_training_continues_bit_by_bit(folder: Path, tmp_path: Path, name: str) -> None:
+    """The critic, its AdamW and the old log-probabilities too: N steps equal k steps, save, load, N − k."""
+    settings = {"algorithm": name, "updates_per_step": 2, "epochs_per_batch": 2, "kl": {"weight": 0.05}}
+    if name == "ppo":
+        settings["critic"] = {"learning_rate": 1e-2, "schedule": "linear"}
+    straight, first, second = (build(folder, **settings) for _ in range(3))
+    reports = [step(straight, random_groups(20 + n), n) for n in range(1, 5)]
+    for n in (1, 2):
+        step(first, random_groups(20 + n), n)
+    first.save(tmp_path / "checkpoint")
+    second.load(tmp_path / "checkpoint")
+    assert [step(second, random_groups(20 + n), n) for n in (3, 4)] == reports[2:]
+    for label, optimizer in (("straight", straight), ("resumed", second)):
+        optimizer.save(tmp_path / label)
+    files = sorted(p.relative_to(tmp_path / "straight") for p in (tmp_path / "straight").rglob("*") if p.is_file())
+    assert (name == "ppo") == any(file.parts[0] == "critic" for file in files)
+    assert all((tmp_path / "straight" / f).read_bytes() == (tmp_path / "resumed" / f).read_bytes() for f in files)
+
+
+def test_overlong_answers_cost_more_the_longer_they_are(folder: Path) -> None:
+    """DAPO's ramp: nothing up to max_tokens − buffer, then straight down to the full penalty at max_tokens."""
+    raw = {"type": "policy_gradient", "overlong": {"buffer_tokens": 4, "penalty": 0.8}}
+    where = context(folder)
+    where = replace(where, sampling=where.sampling and where.sampling.model_copy(update={"max_tokens": 10}))
+    optimizer = REGISTRY.build("optimizer", raw, where)
+    lengths = (5, 6, 8, 10)
+    rollouts = [rollout(0, s, (5,), (6,) * n, (-3.0,) * n) for s, n in enumerate(lengths)]
+    report = step(optimizer, (graded_group(0, rollouts, [1.0] * 4),))
+    assert report.metrics["reward_mean"] == pytest.approx((1.0 + 1.0 + 0.6 + 0.2) / 4)
