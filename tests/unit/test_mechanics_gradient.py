@@ -13,7 +13,7 @@ from tiny_models import context, make_model
 from torch import Tensor
 
 from rft_core.errors import ConfigError
-from rft_torch.batching import TokenRow, plan, token_row
+from rft_torch.batching import TokenRow, plan, plan_streams, token_row
 from rft_torch.forward import pack, wanted_logits
 from rft_torch.lora import LoraSettings
 from rft_torch.settings import TrainerConfig
@@ -62,7 +62,7 @@ def gradient(trainer: Trainer, *, share_prompt: bool, budget: int = 100_000) -> 
     rows = ragged(share_prompt)
     trainer.model.zero_grad()
     with trainer.computing():
-        for indices in plan(rows, budget):
+        for indices in (plan_streams if trainer.config.packing else plan)(rows, budget):
             chosen = [rows[i] for i in indices]
             batch, logprobs_N, entropy_N = trainer.logprobs(chosen, 0.9, entropy_grad=True)
             names_N = torch.tensor([i for i in indices for _ in rows[i].wanted])
@@ -86,6 +86,10 @@ def assert_same(found: Tensor, expected: Tensor) -> None:
         ({}, True, 150, None),
         ({}, False, 1, None),
         ({}, False, 300, 7),
+        ({"packing": True}, True, 100_000, None),
+        ({"packing": True}, True, 100, 7),
+        ({"packing": True}, False, 150, None),
+        ({"packing": True, "activation_checkpointing": True}, True, 200, None),
         ({"activation_checkpointing": True}, True, 100_000, None),
         ({"activation_checkpointing": True}, False, 200, None),
     ],

@@ -87,6 +87,43 @@ def plan(rows: Sequence[TokenRow], budget_tokens: int) -> list[list[int]]:
     return batches
 
 
+def plan_streams(rows: Sequence[TokenRow], budget_tokens: int) -> list[list[int]]:
+    """Indices into `rows` per stream without pads (see `forward.pack_stream`), by first-fit-decreasing: the longest
+    row first, rows of one prefix after each other, each into the first stream that has room for it and, if it is
+    not there yet, its prefix. No stream has more tokens than the budget, but for a row that does so by itself.
+
+    The stream with most tokens comes first: if memory is short, it is short at once.
+    """
+    longest: dict[tuple[int, ...], int] = {}
+    for row in rows:
+        longest[row.prefix] = max(longest.get(row.prefix, 0), len(row.ids))
+    # rows that share nothing go by their own length; the others stay with the longest of their prefix
+    order = sorted(
+        range(len(rows)),
+        key=lambda i: (
+            -(longest[rows[i].prefix] if rows[i].shared else len(rows[i].ids)),
+            rows[i].prefix,
+            -len(rows[i].ids),
+            i,
+        ),
+    )
+    streams: list[tuple[list[int], set[tuple[int, ...]]]] = []
+    tokens: list[int] = []
+    for i in order:
+        row = rows[i]
+        for at, (members, prefixes) in enumerate(streams):
+            cost = row.remainder + (0 if row.prefix in prefixes else row.shared)
+            if tokens[at] + cost <= budget_tokens:
+                members.append(i)
+                prefixes.add(row.prefix)
+                tokens[at] += cost
+                break
+        else:
+            streams.append(([i], {row.prefix}))
+            tokens.append(row.remainder + row.shared)
+    return [streams[at][0] for at in sorted(range(len(streams)), key=lambda at: (-tokens[at], at))]
+
+
 def _block_starts(rows: Sequence[TokenRow], prefix: Sequence[int], budget_tokens: int) -> list[int]:
     """Where the blocks begin that are never cut: as many of the sorted rows as one BLOCKS-th of all of
     them, or fewer, so that each block is within the budget. `prefix` numbers the rows' prefixes."""

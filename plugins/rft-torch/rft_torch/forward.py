@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rft_torch.batching import TokenRow
+from rft_torch.batching import TokenRow, token_row
+from rft_torch.spans import NAME, Spans, cut, register
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -43,6 +44,10 @@ class MicroBatch:
     prefix_length_B: Tensor
     remainder_B: Tensor
     """Tokens of each row behind its prefix; what follows them in `inputs_BT` are pads."""
+    spans: Spans | None = None
+    """Of a stream: `inputs_BT` is then one row without pads, prefixes first."""
+    positions_BT: Tensor | None = None
+    """Of a stream: each token's position in its own row."""
 
 
 def pack(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
@@ -69,6 +74,62 @@ def pack(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
         prefix_length_B=torch.tensor([row.shared for row in rows], device=device),
         remainder_B=torch.tensor([row.remainder for row in rows], device=device),
     )
+
+
+def pack_stream(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
+    """Rows as one stream of tokens without pads, each distinct prefix once: prefixes first, then the rows in order."""
+    stream: list[int] = []
+    positions: list[int] = []
+    cuts: list[tuple[range, range]] = []
+    prefixes: dict[tuple[int, ...], range] = {(): range(0)}
+    for row in rows:
+        if row.prefix not in prefixes:
+            prefixes[row.prefix] = own = range(len(stream), len(stream) + row.shared)
+            cuts.append((range(0), own))
+            stream.extend(row.prefix)
+            positions.extend(range(row.shared))
+    index: list[int] = []
+    for row in rows:
+        own = range(len(stream), len(stream) + row.remainder)
+        cuts.append((prefixes[row.prefix], own))
+        index.extend(own.start + position - 1 - row.shared for position in row.wanted)
+        stream.extend(row.ids[row.shared : -1])
+        positions.extend(range(row.shared, len(row.ids) - 1))
+    names = {prefix: i for i, prefix in enumerate(prefixes)}
+    return MicroBatch(
+        inputs_BT=torch.tensor([stream], device=device),
+        index_N=torch.tensor(index, device=device),
+        targets_N=torch.tensor([row.ids[position] for row in rows for position in row.wanted], device=device),
+        row_N=torch.tensor([i for i, row in enumerate(rows) for _ in row.wanted], device=device),
+        prefix_UP=None,
+        prefix_of_B=torch.tensor([names[row.prefix] for row in rows], device=device),
+        prefix_length_B=torch.tensor([row.shared for row in rows], device=device),
+        remainder_B=torch.tensor([row.remainder for row in rows], device=device),
+        spans=cut(cuts, device),
+        positions_BT=torch.tensor([positions], device=device),
+    )
+
+
+def can_stream(model: PreTrainedModel) -> bool:
+    """Whether the model computes a stream of rows as it computes the rows. It is asked for its hidden states both
+    ways on a few tokens; from then on its attention is that of `rft_torch.spans`."""
+    if not can_share_prefixes(model):
+        return False
+    device = next(model.parameters()).device
+    ids = tuple(i % model.config.get_text_config().vocab_size for i in range(3, 15))
+    rows = [
+        token_row(ids[: 5 + i], range(4, 5 + i), share_prompt=share) for i, share in ((0, True), (5, True), (3, False))
+    ]
+    with torch.no_grad():
+        expected_NH = wanted_hidden(model, pack(rows, device)).float()
+        register()
+        model.config.get_text_config()._attn_implementation = NAME
+        try:
+            found_NH = wanted_hidden(model, pack_stream(rows, device)).float()
+        except (TypeError, ValueError, RuntimeError):
+            return False
+    rounding = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.05
+    return bool((found_NH - expected_NH).norm() <= rounding * expected_NH.norm())
 
 
 def wanted_logits(model: PreTrainedModel, batch: MicroBatch) -> Tensor:
@@ -119,6 +180,14 @@ def can_share_prefixes(model: PreTrainedModel) -> bool:
 
 
 def _context(model: PreTrainedModel, batch: MicroBatch) -> dict[str, Any]:
+    if batch.spans is not None:  # the mask is never read: it keeps transformers from making one of the stream's size
+        mask_1111 = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.inputs_BT.device)
+        return {
+            "use_cache": False,
+            "position_ids": batch.positions_BT,
+            "attention_mask": mask_1111,
+            "spans": batch.spans,
+        }
     return {"use_cache": False} if batch.prefix_UP is None else _after_prefix(model, batch, batch.prefix_UP)
 
 

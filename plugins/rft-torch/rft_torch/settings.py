@@ -38,6 +38,10 @@ class TrainerConfig(ComponentConfig):
         ge=1,
         description="Most tokens, padding included, that are computed at once. Bounds memory, not the result.",
     )
+    packing: bool = Field(
+        False,
+        description="Compute rows one after the other in one stream, each seeing its own tokens and prompt alone, in place of padding them.",
+    )
     activation_checkpointing: bool = Field(
         False, description="Keep the inputs of layers alone and compute the layers again: less memory, a third slower."
     )

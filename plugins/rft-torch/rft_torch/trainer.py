@@ -23,8 +23,16 @@ from rft_core.specs import BuildContext
 from rft_core.types import WeightRef
 from rft_core.weights import digest_of
 from rft_torch import optimizer_state
-from rft_torch.batching import TokenRow
-from rft_torch.forward import MicroBatch, can_share_prefixes, pack, wanted_hidden, wanted_logits
+from rft_torch.batching import TokenRow, plan, plan_streams
+from rft_torch.forward import (
+    MicroBatch,
+    can_share_prefixes,
+    can_stream,
+    pack,
+    pack_stream,
+    wanted_hidden,
+    wanted_logits,
+)
 from rft_torch.logprobs import token_logprobs
 from rft_torch.lora import add_lora, check_same_lora
 from rft_torch.memory import enough_memory
@@ -82,6 +90,11 @@ class Trainer:
         self.bitwise = self.device.type == "cpu"
         self.parameters = {name: p for name, p in sorted(self.model.named_parameters()) if p.requires_grad}
         self.share_prompts = can_share_prefixes(self.model)
+        if config.packing and not can_stream(self.model):
+            raise ConfigError(
+                f"{type(self.model).__name__} does not compute rows in a stream as it computes them alone; turn packing off",
+                where="optimizer.packing",
+            )
         self._plain_output = is_plain(self.model)
         if config.activation_checkpointing:
             checkpoint_layers(self.model)
@@ -151,9 +164,18 @@ class Trainer:
             for name, parameter in self.parameters.items():
                 parameter.data = current[name]
 
+    def plan(self, rows: Sequence[TokenRow]) -> list[list[int]]:
+        """Indices into `rows` per micro-batch, by the layout that is configured; every row once."""
+        cut = plan_streams if self.config.packing else plan
+        return cut(rows, self.config.micro_batch_tokens)
+
+    def pack(self, rows: Sequence[TokenRow]) -> MicroBatch:
+        """The rows as one micro-batch, by the layout that is configured."""
+        return (pack_stream if self.config.packing else pack)(rows, self.device)
+
     def logits(self, rows: Sequence[TokenRow]) -> tuple[MicroBatch, Tensor]:
         """The rows as tensors, and logits_NV at their wanted positions."""
-        batch = pack(rows, self.device)
+        batch = self.pack(rows)
         return batch, wanted_logits(self.model, batch)
 
     def logprobs(
@@ -164,7 +186,7 @@ class Trainer:
         if not self._plain_output:
             batch, logits_NV = self.logits(rows)
             return batch, *token_logprobs(logits_NV, batch.targets_N, temperature, entropy_grad=entropy_grad)
-        batch = pack(rows, self.device)
+        batch = self.pack(rows)
         hidden_NH = wanted_hidden(self.model, batch)
         output = self.model.get_output_embeddings()
         return batch, *hidden_logprobs(
@@ -173,7 +195,7 @@ class Trainer:
 
     def values(self, rows: Sequence[TokenRow]) -> tuple[MicroBatch, Tensor]:
         """The rows as tensors, and values_N (with gradient) of a scalar model before each wanted token."""
-        batch = pack(rows, self.device)
+        batch = self.pack(rows)
         return batch, scalar_values(self.model, wanted_hidden(self.model, batch))
 
     def learning_rate(self, total_steps: int) -> float:
