@@ -89,6 +89,42 @@ def components() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
+def presets() -> str:
+    """Every bundled preset, with the parts it names."""
+    rows = ["| `algorithm` | what | parts |", "|---|---|---|"]
+    for name, spec in bundled_parts("preset"):
+        settings = "; ".join(f"{key}: {part_text(value)}" for key, value in spec.function().items())
+        rows.append(f"| `{name}` | {spec.summary} | {settings} |")
+    return "\n".join([*rows, ""])
+
+
+def part_text(value: Any) -> str:
+    """A part by its name, with the settings that are not its defaults."""
+    if not isinstance(value, dict):
+        return f"`{json.dumps(value)}`".replace('"', "")
+    inner = ", ".join(f"{k} {part_text(v)}" for k, v in value.items() if k != "type")
+    name = f"`{value['type']}`" if "type" in value else ""
+    return " ".join(filter(None, (name, f"({inner})" if name and inner else inner))) or "yes"
+
+
+def parts() -> str:
+    """Every bundled part by role, with its settings."""
+    rows = ["| role | part | what | settings |", "|---|---|---|---|"]
+    for role in ("advantage", "ratio", "objective", "aggregation", "kl", "correction"):
+        for name, spec in bundled_parts(role):
+            settings = ", ".join(f"`{key}` {default_of(field)}" for key, field in spec.config.model_fields.items())
+            rows.append(f"| {role} | `{name}` | {spec.summary} | {settings} |")
+    return "\n".join([*rows, ""])
+
+
+def bundled_parts(role: str) -> Iterator[tuple[str, Any]]:
+    registry = Registry.discover()
+    for name in registry.names("optimizer_part"):
+        found = registry.registered("optimizer_part", name)
+        if name.startswith(f"{role}/") and (DOCS.parent / "plugins" / found.owner.distribution).is_dir():
+            yield found.spec.name, found.spec
+
+
 def table(model: type[BaseModel], section: str = "", *, nested: bool = False) -> str:
     """A table of the model's keys; `section` is the dotted path that leads to it, with a dot at its end."""
     rows = list(rows_of(model, section=section, nested=nested))
@@ -219,6 +255,8 @@ def hooks() -> str:
 PARTS: Mapping[str, Callable[[], str]] = {
     "engine-keys": engine_keys,
     "components": components,
+    "presets": presets,
+    "parts": parts,
     "extendable": extendable,
     "commands": commands,
     "errors": errors,
