@@ -22,6 +22,7 @@ from rft_preference.config import DpoConfig, RewardModelConfig
 from rft_preference.dpo import Dpo
 from rft_preference.learner import PairLearner
 from rft_preference.losses import bradley_terry, dpo_loss
+from rft_preference.pairs import plan_pairs
 from rft_preference.reward import RewardModel
 from rft_torch.models import encode_prompt, load_model, load_tokenizer
 from rft_torch.scalar import load_scalar_model, named_head
@@ -110,13 +111,15 @@ def moved(model: Any) -> None:
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator, dtype=torch.float32).to(parameter))
 
 
+@pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize("budget", [1, 60, 8192])
 @pytest.mark.parametrize(
     "settings", [{}, {"beta": 0.7, "label_smoothing": 0.2}, {"loss": "hinge"}, {"loss": "ipo", "beta": 0.3}]
 )
-def test_dpo_is_its_formula_in_float64(folder: Path, settings: dict[str, Any], budget: int) -> None:
-    """Loss and gradient of ragged rows against one row at a time in float64, to 1e-6, whatever the micro-batches."""
-    optimizer = doubled(dpo(folder, micro_batch_tokens=budget, **settings))
+def test_dpo_is_its_formula_in_float64(folder: Path, settings: dict[str, Any], budget: int, packing: bool) -> None:
+    """Loss and gradient of ragged rows against one row at a time in float64, to 1e-6, whatever the
+    micro-batches and their layout."""
+    optimizer = doubled(dpo(folder, micro_batch_tokens=budget, packing=packing, **settings))
     initial, model = (load_model(ModelRef(path=folder), trainable=True).double() for _ in range(2))
     moved(optimizer._trainer.model)
     moved(model)
@@ -152,12 +155,15 @@ def test_dpo_is_its_formula_in_float64(folder: Path, settings: dict[str, Any], b
     gradients_agree(optimizer, model)
 
 
+@pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize("budget", [1, 60, 8192])
 @pytest.mark.parametrize("settings", [{}, {"margin": "{{item.gap}}", "center_rewards": 0.3}])
-def test_the_reward_model_is_its_formula_in_float64(scorer: Path, settings: dict[str, Any], budget: int) -> None:
+def test_the_reward_model_is_its_formula_in_float64(
+    scorer: Path, settings: dict[str, Any], budget: int, packing: bool
+) -> None:
     """The same for Bradley–Terry, with margin and centring: rewards are read at the end of sequence."""
     items = tuple(item(i, f"{i}+{i}=", "1" * (i % 4), "ab" * (i % 3 + 1), gap=i / 3) for i in range(8))
-    optimizer = doubled(reward_model(scorer, micro_batch_tokens=budget, **settings))
+    optimizer = doubled(reward_model(scorer, micro_batch_tokens=budget, packing=packing, **settings))
     model = load_scalar_model(ModelRef(path=scorer), trainable=True).double()
     terms, gaps = [], []
     for i, (prompt, *both) in enumerate(rows_of(scorer, items)):
@@ -363,3 +369,20 @@ def test_where_transformers_would_read_a_token_early_it_refuses_instead(
         if pad != "<pad>":
             with pytest.raises(ValueError, match="no padding token"):
                 model(row.expand(2, -1))
+
+
+def test_micro_batches_of_pairs_stay_within_the_budget(folder: Path) -> None:
+    """Whole pairs, each once; padded or packed, none beyond the budget but a pair that is too long by itself."""
+    optimizer = dpo(folder)
+    rows = [optimizer.rows(pair) for pair in optimizer._pairs.encode(sums(40))]
+    for packing in (False, True):
+        for budget in (1, 30, 100, 1000):
+            plan = plan_pairs(rows, budget, packing=packing)
+            assert sorted(i for part in plan for i in part) == list(range(40))
+            for part in plan:
+                both = [row for i in part for row in rows[i]]
+                shared = sum(map(len, {row.prefix for row in both}))
+                widest = max(row.remainder for row in both)
+                cost = shared + (sum(row.remainder for row in both) if packing else len(both) * widest)
+                assert len(part) == 1 or cost <= budget
+        assert len(plan_pairs(rows, 1000, packing=packing)) < len(plan_pairs(rows, 100, packing=packing)) < 40

@@ -67,10 +67,11 @@ def test_loss_is_the_mean_over_completion_tokens(folder: Path, budget: int) -> N
     assert report.policy == 1
 
 
+@pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize("budget", [1, 60, 8192])
-def test_loss_and_gradient_are_the_formula_in_float64(folder: Path, budget: int) -> None:
-    """Of ragged rows, against one row at a time in float64, to 1e-6, whatever the micro-batches."""
-    optimizer = build(folder, micro_batch_tokens=budget)
+def test_loss_and_gradient_are_the_formula_in_float64(folder: Path, budget: int, packing: bool) -> None:
+    """Of ragged rows, against one row at a time in float64, to 1e-6, whatever the micro-batches and their layout."""
+    optimizer = build(folder, micro_batch_tokens=budget, packing=packing)
     optimizer._trainer.model.double()
     model, tokenizer = load_model(ModelRef(path=folder), trainable=True).double(), load_tokenizer(folder)
     terms = []
@@ -171,8 +172,9 @@ def test_a_tokenizer_without_an_end_cannot_teach_one(folder: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("budget", [1, 8192])
 def test_validation_holds_few_logits(folder: Path, monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
-    """However few, loss and accuracy are the same."""
+    """However few, loss and accuracy are the same; so they are in one stream."""
     expected = build(folder).validate(sums())
+    assert build(folder, packing=True).validate(sums()) == pytest.approx(expected, rel=1e-5)
     monkeypatch.setattr("rft_optimizer_sft.optimizer.MOST_LOGITS", budget)
     assert build(folder).validate(sums()) == pytest.approx(expected, rel=1e-5)
 

@@ -19,7 +19,7 @@ from rft_core.specs import BuildContext
 from rft_core.types import Item, Needs, TrainBatch, TrainReport
 from rft_optimizer_sft.config import SftConfig
 from rft_optimizer_sft.rows import RowEncoder
-from rft_torch.batching import TokenRow, plan
+from rft_torch.batching import TokenRow, plan, plan_streams
 from rft_torch.logprobs import token_logprobs
 from rft_torch.memory import enough_memory
 from rft_torch.models import load_tokenizer
@@ -70,7 +70,7 @@ class Sft(Trained):
         tokens = sum(len(row.wanted) for row in rows)
         losses: list[tuple[Tensor, Sequence[str]]] = []
         entropies: list[Tensor] = []
-        for indices in plan(rows, self._config.micro_batch_tokens):
+        for indices in self._trainer.plan(rows):
             _, logprobs_N, entropy_N = self._trainer.logprobs([rows[i] for i in indices], 1.0)
             loss = -logprobs_N.sum()
             (loss / tokens).backward()  # type: ignore[no-untyped-call]
@@ -94,7 +94,7 @@ class Sft(Trained):
         losses: list[Tensor] = []
         hits: list[Tensor] = []
         with torch.no_grad(), trainer.autocast(), enough_memory("validation", TO_FIT):
-            for indices in plan(rows, budget):
+            for indices in (plan_streams if self._config.packing else plan)(rows, budget):
                 batch, logits_NV = trainer.logits([rows[i] for i in indices])
                 logprobs_N, _ = token_logprobs(logits_NV, batch.targets_N)
                 losses.append(-logprobs_N.sum())

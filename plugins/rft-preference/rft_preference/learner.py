@@ -40,6 +40,7 @@ class PairLearner(Trained, ABC):
     ) -> None:
         super().__init__(config, context, **trainer)
         self._budget = config.micro_batch_tokens
+        self._packing = config.packing
         limit = context_of(self._trainer.model)
         self._pairs = PairEncoder(Encoder(load_tokenizer(self._trainer.base)), config, margin=margin, max_tokens=limit)
 
@@ -98,7 +99,7 @@ class PairLearner(Trained, ABC):
         return _means(found)
 
     def _plan(self, pairs: Sequence[Pair]) -> list[list[int]]:
-        return plan_pairs([self.rows(pair) for pair in pairs], self._budget)
+        return plan_pairs([self.rows(pair) for pair in pairs], self._budget, packing=self._packing)
 
 
 def _means(found: Sequence[Measures]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rft_core.errors import DataError, MissingVariableError
 from rft_core.template import render
@@ -12,7 +12,7 @@ from rft_core.types import Item, Row
 from rft_preference.completions import completion_of
 from rft_preference.config import PairsConfig
 from rft_preference.tokens import Encoder
-from rft_torch.batching import TokenRow, plan
+from rft_torch.batching import TokenRow, plan, plan_streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,14 @@ def margin_of(key: str, row: Row, template: str) -> float:
     return margin
 
 
-def plan_pairs(rows: Sequence[tuple[TokenRow, TokenRow]], budget_tokens: int) -> list[list[int]]:
+def plan_pairs(rows: Sequence[tuple[TokenRow, TokenRow]], budget_tokens: int, *, packing: bool) -> list[list[int]]:
     """Indices into `rows` per micro-batch, every pair once and whole: its loss needs both of its rows.
 
-    A pair stands for twice its longer row, so that micro-batches stay within the budget but for a pair that
-    does not fit by itself: it is computed alone.
+    Padded, a pair stands for twice its longer row; in a stream, for both its rows behind one prompt. So micro-batches
+    stay within the budget but for a pair that does not fit by itself: it is computed alone.
     """
+    if packing:
+        both = [replace(chosen, ids=(*chosen.ids, *rejected.ids[rejected.shared : -1])) for chosen, rejected in rows]
+        return plan_streams(both, budget_tokens)
     longer = [max(pair, key=lambda row: row.remainder) for pair in rows]
     return plan(longer, budget_tokens // 2)
