@@ -45,9 +45,7 @@ lint: install
 	$(BIN)/ruff format --check .
 
 types: install
-	$(BIN)/mypy -p rft_core
-	$(BIN)/mypy -p rft_workers
-	for package in $(notdir $(PLUGINS:%/pyproject.toml=%)); do $(BIN)/mypy -p $$(echo $$package | tr - _) || exit 1; done
+	$(BIN)/mypy $(addprefix -p ,rft_core rft_workers $(subst -,_,$(notdir $(PLUGINS:%/pyproject.toml=%))))
 
 contracts: install
 	$(BIN)/lint-imports
