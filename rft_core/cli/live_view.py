@@ -41,6 +41,7 @@ class RunView:
         self._curve: deque[float] = deque(maxlen=HISTORY)
         self._errors: Counter[str] = Counter()
         self._zero_variance = 0
+        self._alarms: list[Mapping[str, Any]] = []
         self._validation: dict[int, float] = {}
         self._by_loss = False
 
@@ -77,6 +78,9 @@ class RunView:
             if key.startswith("error/"):
                 self._errors[key.removeprefix("error/")] += value
         self._zero_variance += _zero_variance(values)
+
+    def _on_alarm(self, values: Mapping[str, Any]) -> None:
+        self._alarms.append(values)
 
     def _on_evaluation_finished(self, values: Mapping[str, Any]) -> None:
         if values["split"] != "validation":
@@ -127,6 +131,9 @@ class RunView:
         if self._errors:
             text = ", ".join(f"{count} {kind}" for kind, count in self._errors.most_common())
             yield "grading errors", literal(text, "yellow")
+        if self._alarms:
+            last = self._alarms[-1]
+            yield f"{len(self._alarms)} alarms", literal(f"step {last['step']}: {last['message']}", "yellow")
 
     def _progress(self) -> RenderableType:
         if not self._total:

@@ -108,6 +108,39 @@ def test_a_constant_grader_changes_no_bit(tmp_path: Path) -> None:
     assert digest_of(run_dir / "final") == digest_of(run_dir / "weights" / "v000000")
 
 
+def test_ppo_survives_a_kill_and_tells_what_looks_wrong(tmp_path: Path) -> None:
+    """A run with a critic, killed after its checkpoint, ends with the same bits; updates without a gradient are alarms
+    in events.jsonl, on standard output and in `show`."""
+    optimizer = {
+        "type": "policy_gradient",
+        "algorithm": "ppo",
+        "learning_rate": 2e-3,
+        "critic": {"learning_rate": 1e-2},
+        "correction": {"type": "masked", "min": 0.0, "max": 1e-6},
+    }
+    training = {"steps": 4, "batch_size": 4, "group_size": 2}
+    files = [
+        tiny_run(tmp_path / name, processes=(), optimizer=optimizer, training=training, validation={"eval_interval": 2})
+        for name in ("a", "b")
+    ]
+    outcome = engine("run", files[0], "--name", "tiny", env=ONE_THREAD)
+    assert outcome.code == 0, outcome.errors
+    alarms = [event for event in outcome.events if event["event"] == "alarm"]
+    assert alarms
+    assert "gradient of exactly 0" in alarms[0]["message"]
+    run_dir = tmp_path / "a" / "runs" / "tiny"
+    assert '"event": "alarm"' in (run_dir / "events.jsonl").read_text()
+    assert "alarm" in engine("show", run_dir).output
+    died = engine("run", files[1], "--name", "tiny", env={**ONE_THREAD, "RFT_FAILPOINT": "update.before_fsync@4"})
+    assert died.code == -9
+    resumed = tmp_path / "b" / "runs" / "tiny"
+    assert engine("resume", resumed, env=ONE_THREAD).code == 0
+    assert fingerprint(resumed) == fingerprint(run_dir)
+    critics = [path / "checkpoints" / "step-000004" / "optimizer" / "critic" for path in (run_dir, resumed)]
+    for file in ("policy/model.safetensors", "optimizer.safetensors"):
+        assert (critics[0] / file).read_bytes() == (critics[1] / file).read_bytes()
+
+
 def test_a_model_folder_that_cannot_be_used(tmp_path: Path) -> None:
     """Missing, pickled or broken model folders are one sentence, before anything heavy is started."""
     pickled = tmp_path / "pickled"

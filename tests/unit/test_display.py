@@ -114,6 +114,16 @@ def test_live_view_shows_what_matters() -> None:
     assert "0.900" not in text
 
 
+def test_live_view_shows_alarms() -> None:
+    """How many there were, and what the last one says, as it is."""
+    view = run_of(RunView())
+    assert "alarms" not in shown(view)
+    for step in (2, 4):
+        view.on_event("alarm", {"step": step, "message": "nothing was [bold]learned"})
+    assert "2 alarms" in shown(view)
+    assert "step 4: nothing was [bold]learned" in shown(view)
+
+
 def test_live_view_starts_empty_and_survives_every_event() -> None:
     """It can be drawn before anything happened, between stages, and after the end."""
     view = RunView()
