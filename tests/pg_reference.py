@@ -110,7 +110,7 @@ def _look(policy: Any, taken: Taken, temperature: float, reference: Any, critic:
         if told is not None:
             taken.reference.append(float(told[start + t].softmax(-1)[token].log()))
         if hidden is not None:
-            taken.values.append(float(critic.score(hidden[start + t])))
+            taken.values.append(float(critic.score(hidden[start + t]).detach()))
 
 
 def _kl(logp: Tensor, reference: float, kind: str) -> Tensor:

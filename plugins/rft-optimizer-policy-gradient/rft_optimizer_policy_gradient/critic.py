@@ -24,7 +24,7 @@ from rft_optimizer_policy_gradient.advantages.gae import gae_of
 from rft_optimizer_policy_gradient.config import CriticSettings
 from rft_optimizer_policy_gradient.samples import Traced
 from rft_optimizer_policy_gradient.scored import Values
-from rft_torch.batching import TokenRow, plan
+from rft_torch.batching import TokenRow
 from rft_torch.scalar import load_scalar_model
 from rft_torch.trainer import Trainer
 
@@ -40,6 +40,10 @@ class Critic:
         self._settings = settings
         self._trainer = Trainer(settings, replace(context, model=model), load=load_scalar_model)
 
+    def plan(self, rows: Sequence[TokenRow]) -> list[list[int]]:
+        """Which rows are computed together."""
+        return self._trainer.plan(rows)
+
     def values(self, rows: Sequence[TokenRow]) -> Tensor:
         """values_N before each wanted token."""
         with self._trainer.autocast():
@@ -52,7 +56,7 @@ class Critic:
         lr = self._trainer.learning_rate(total_steps)
         losses: list[tuple[Tensor, Sequence[str]]] = []
         with self._trainer.computing():
-            for indices in plan(rows, self._settings.micro_batch_tokens):
+            for indices in self.plan(rows):
                 loss = self._loss([traced[i] for i in indices], [returns[i] for i in indices]) / tokens
                 loss.backward()  # type: ignore[no-untyped-call]
                 losses.append((loss, [traced[i].name for i in indices]))

@@ -43,7 +43,6 @@ from rft_optimizer_policy_gradient.samples import Sample, Traced, traced
 from rft_optimizer_policy_gradient.scored import Values
 from rft_optimizer_policy_gradient.selection import Candidate, candidates
 from rft_optimizer_policy_gradient.tokens import Rows, Tokens, exp_bounded
-from rft_torch.batching import plan
 from rft_torch.trained import Trained
 
 Group = list[tuple[Candidate, Traced | None]]
@@ -118,7 +117,7 @@ class PolicyGradient(Trained):
 
     def _trace(self, found: Sequence[Sequence[Candidate]], updates: int) -> list[Group]:
         """Token rows of the rollouts, with what has to be known of their tokens before the update."""
-        budget, share = self._config.micro_batch_tokens, self._trainer.share_prompts
+        plan, share = self._trainer.plan, self._trainer.share_prompts
         judged_by_token = self._kl_in_reward or self._critic is not None or self._reference is not None
         groups = [
             [
@@ -132,12 +131,12 @@ class PolicyGradient(Trained):
             self._check_length(t)
         needs_old = self._own_old and updates > 1
         if needs_old or self._kl_in_reward or self._config.advantage["type"] == "distillation":
-            rows = tracing.with_old(rows, budget, lambda r: self._trainer.logprobs(r, self._temperature)[1])
+            rows = tracing.with_old(rows, plan, lambda r: self._trainer.logprobs(r, self._temperature)[1])
         reference = self._reference
         if reference is not None:
-            rows = tracing.with_reference(rows, budget, lambda r: reference.logprobs(r, self._temperature))
+            rows = tracing.with_reference(rows, plan, lambda r: reference.logprobs(r, self._temperature))
         if self._critic is not None:
-            rows = tracing.with_values(rows, budget, self._critic.values)
+            rows = tracing.with_values(rows, self._critic.plan, self._critic.values)
         known = iter(rows)
         return [[(c, None if t is None else next(known)) for c, t in group] for group in groups]
 
@@ -172,7 +171,7 @@ class PolicyGradient(Trained):
         """One optimizer step over all samples."""
         losses: list[tuple[Tensor, Sequence[str]]] = []
         tokens = sum(len(sample.traced.row.wanted) for sample in samples)
-        for indices in plan([sample.traced.row for sample in samples], self._config.micro_batch_tokens):
+        for indices in self._trainer.plan([sample.traced.row for sample in samples]):
             chosen = [samples[i] for i in indices]
             loss = self._loss(chosen, tokens, meter, first=first)
             loss.backward()  # type: ignore[no-untyped-call]
