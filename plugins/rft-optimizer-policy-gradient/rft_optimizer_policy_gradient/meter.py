@@ -33,6 +33,11 @@ class Meter:
         self._tokens = 0
         self._present = {"entropy", "clip_fraction_low", "clip_fraction_high"}
 
+    @property
+    def updates(self) -> int:
+        """Optimizer steps taken so far."""
+        return len(self._losses)
+
     def tokens(
         self,
         log_ratio_N: Tensor,

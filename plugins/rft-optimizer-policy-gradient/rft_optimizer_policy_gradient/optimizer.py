@@ -56,7 +56,8 @@ class PolicyGradient(Trained):
     def __init__(self, config: PolicyGradientConfig, context: BuildContext) -> None:
         sampling = context.sampling or SamplingParams()
         _check_sampling(config, sampling)
-        needs_reference = config.kl.weight > 0 or config.advantage["type"] == "distillation"
+        self._distils = config.advantage["type"] == "distillation"
+        needs_reference = config.kl.weight > 0 or self._distils
         own_reference = needs_reference and config.kl.reference is None
         super().__init__(config, context, keep_reference=own_reference)
         self._config = config
@@ -98,15 +99,14 @@ class PolicyGradient(Trained):
                 drop_zero_variance=config.zero_variance == "drop",
             )
             parts = [self._samples(part) for part in judgement.parts(config.updates_per_step)]
-            for epoch in range(config.epochs_per_batch):
-                for i, part in enumerate(parts):
-                    if part:
-                        self._update(part, lr, meter, first=epoch == 0 and i == 0)
+            for part in parts * config.epochs_per_batch:
+                if part:
+                    self._update(part, lr, meter)
         critic_metrics = self._train_critic(judgement, batch.total_steps)
         trainer.policy += 1
         trained_tokens = sum(len(s.traced.row.wanted) for part in parts for s in part)
         metrics = {**meter.read(), **critic_metrics, **_batch_metrics(batch, found, judgement), "learning_rate": lr}
-        metrics["effective_batch"] = float(sum(any(s.advantages_T) for part in parts for s in part))
+        metrics["effective_batch"] = float(sum(s.advantages_T.any() for part in parts for s in part))
         return TrainReport(
             metrics=metrics,
             trained_tokens=trained_tokens,
@@ -118,7 +118,7 @@ class PolicyGradient(Trained):
     def _trace(self, found: Sequence[Sequence[Candidate]], updates: int) -> list[Group]:
         """Token rows of the rollouts, with what has to be known of their tokens before the update."""
         plan, share = self._trainer.plan, self._trainer.share_prompts
-        judged_by_token = self._kl_in_reward or self._critic is not None or self._reference is not None
+        judged_by_token = self._kl_in_reward or self._critic is not None or self._distils
         groups = [
             [
                 (c, traced(c, share_prompt=share) if c.left_out is None or _by_token(c, judged_by_token) else None)
@@ -130,7 +130,7 @@ class PolicyGradient(Trained):
         for t in rows:
             self._check_length(t)
         needs_old = self._own_old and updates > 1
-        if needs_old or self._kl_in_reward or self._config.advantage["type"] == "distillation":
+        if needs_old or self._kl_in_reward or self._distils:
             rows = tracing.with_old(rows, plan, lambda r: self._trainer.logprobs(r, self._temperature)[1])
         reference = self._reference
         if reference is not None:
@@ -164,11 +164,12 @@ class PolicyGradient(Trained):
             Sample(judged.traced, judged.advantages_T, weight)
             for group, of_group in zip(part, weights, strict=True)
             for judged, weight in zip(group, of_group, strict=True)
-            if everything or any(judged.advantages_T)
+            if everything or judged.advantages_T.any()
         ]
 
-    def _update(self, samples: Sequence[Sample], lr: float, meter: Meter, *, first: bool) -> None:
-        """One optimizer step over all samples."""
+    def _update(self, samples: Sequence[Sample], lr: float, meter: Meter) -> None:
+        """One optimizer step over all samples. Before the first, sampler and trainer are compared."""
+        first = meter.updates == 0
         losses: list[tuple[Tensor, Sequence[str]]] = []
         tokens = sum(len(sample.traced.row.wanted) for sample in samples)
         for indices in self._trainer.plan([sample.traced.row for sample in samples]):
@@ -179,7 +180,7 @@ class PolicyGradient(Trained):
         if first and self._config.max_logprob_diff is not None:
             meter.check_sampler(self._config.max_logprob_diff)
         norm = self._trainer.update(losses, lr)
-        meter.update([loss for loss, _ in losses], norm, learns=any(any(s.advantages_T) for s in samples))
+        meter.update([loss for loss, _ in losses], norm, learns=any(s.advantages_T.any() for s in samples))
 
     def _loss(self, samples: Sequence[Sample], tokens: int, meter: Meter, *, first: bool) -> Tensor:
         """Of a micro-batch. `tokens` are those of the whole update."""
