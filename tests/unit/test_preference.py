@@ -136,7 +136,7 @@ def test_dpo_is_its_formula_in_float64(folder: Path, settings: dict[str, Any], b
         if settings.get("loss") == "hinge":
             terms.append(torch.relu(1 - beta * h))
         elif settings.get("loss") == "ipo":
-            terms.append((h - 1 / (2 * beta)).square())
+            terms.append((better / len(chosen) - worse / len(rejected) - 1 / (2 * beta)).square())
         else:
             terms.append(-(1 - smoothing) * logsigmoid(beta * h) - smoothing * logsigmoid(-beta * h))
         won.append(beta * better.item())

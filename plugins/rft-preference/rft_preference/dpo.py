@@ -72,7 +72,11 @@ class Dpo(PairLearner):
         chosen_P, rejected_P = self._logps(pairs)
         reference_P2 = chosen_P.new_tensor([self._reference[pair.key] for pair in pairs])
         won_P, lost_P = chosen_P - reference_P2[:, 0], rejected_P - reference_P2[:, 1]
-        loss_P = dpo_loss(won_P - lost_P, beta=config.beta, kind=config.loss, label_smoothing=config.label_smoothing)
+        ratio_P = won_P - lost_P
+        if config.loss == "ipo":
+            tokens_P2 = chosen_P.new_tensor([[len(pair.chosen), len(pair.rejected)] for pair in pairs])
+            ratio_P = won_P / tokens_P2[:, 0] - lost_P / tokens_P2[:, 1]
+        loss_P = dpo_loss(ratio_P, beta=config.beta, kind=config.loss, label_smoothing=config.label_smoothing)
         won_P, lost_P = config.beta * won_P.detach(), config.beta * lost_P.detach()
         return loss_P, {
             "rewards/chosen": won_P,

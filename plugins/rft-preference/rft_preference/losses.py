@@ -21,8 +21,9 @@ def dpo_loss(ratio_P: Tensor, *, beta: float, kind: DpoLoss = "sigmoid", label_s
         hinge     max(0, 1 − β h)                       SLiC on DPO's reward, arXiv 2305.10425
         ipo       (h − 1 / (2β))²                       IPO, arXiv 2310.12036 eq. 17, with τ = β
 
-    IPO is over the sums, as in its paper, and not over means per token. At h = 0, as before the first update,
-    sigmoid is log 2, hinge 1 and ipo 1 / (4β²).
+    For ipo, h is of the two means per token rather than of the sums: so its authors told the makers of TRL that their
+    experiments had it (https://github.com/huggingface/trl, dpo_trainer.py), and so a β fits completions of any length.
+    At h = 0, as before the first update, sigmoid is log 2, hinge 1 and ipo 1 / (4β²).
     """
     if kind == "hinge":
         return (1 - beta * ratio_P).clamp(min=0)
