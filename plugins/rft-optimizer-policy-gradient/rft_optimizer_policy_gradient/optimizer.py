@@ -32,20 +32,18 @@ from torch import Tensor
 from rft_core.errors import ConfigError
 from rft_core.specs import BuildContext
 from rft_core.types import Item, Needs, SamplingParams, TrainBatch, TrainReport
-from rft_optimizer_policy_gradient import tracing
 from rft_optimizer_policy_gradient.config import PolicyGradientConfig
 from rft_optimizer_policy_gradient.critic import Critic
 from rft_optimizer_policy_gradient.judging import Judged, Judgement, judge
 from rft_optimizer_policy_gradient.meter import Meter
 from rft_optimizer_policy_gradient.parts import Parts
 from rft_optimizer_policy_gradient.reference import InitialPolicy, OtherModel, Reference
-from rft_optimizer_policy_gradient.samples import Sample, Traced, traced
+from rft_optimizer_policy_gradient.samples import Sample, Traced
 from rft_optimizer_policy_gradient.scored import Values
 from rft_optimizer_policy_gradient.selection import Candidate, candidates
 from rft_optimizer_policy_gradient.tokens import Rows, Tokens, exp_bounded
+from rft_optimizer_policy_gradient.tracing import Tracer
 from rft_torch.trained import Trained
-
-Group = list[tuple[Candidate, Traced | None]]
 
 
 class PolicyGradient(Trained):
@@ -56,8 +54,8 @@ class PolicyGradient(Trained):
     def __init__(self, config: PolicyGradientConfig, context: BuildContext) -> None:
         sampling = context.sampling or SamplingParams()
         _check_sampling(config, sampling)
-        self._distils = config.advantage["type"] == "distillation"
-        needs_reference = config.kl.weight > 0 or self._distils
+        distils = config.advantage["type"] == "distillation"
+        needs_reference = config.kl.weight > 0 or distils
         own_reference = needs_reference and config.kl.reference is None
         super().__init__(config, context, keep_reference=own_reference)
         self._config = config
@@ -79,6 +77,15 @@ class PolicyGradient(Trained):
             self._reference = OtherModel(config.kl.reference or "", context, self._trainer)
         self._kl_in_loss = config.kl.weight > 0 and not config.kl.in_reward
         self._kl_in_reward = config.kl.weight > 0 and config.kl.in_reward
+        self._one_update = config.updates_per_step * config.epochs_per_batch == 1
+        self._tracer = Tracer(
+            trainer=self._trainer,
+            temperature=self._temperature,
+            asks_trainer=(self._own_old and not self._one_update) or self._kl_in_reward or distils,
+            reference=self._reference,
+            critic=self._critic,
+            by_token=self._kl_in_reward or self._critic is not None or distils,
+        )
 
     def step(self, batch: TrainBatch) -> TrainReport:
         """One or more updates from graded groups. Raises FloatingPointError, before the weights change,
@@ -86,13 +93,11 @@ class PolicyGradient(Trained):
         config, trainer = self._config, self._trainer
         dropped: Counter[str] = Counter()
         found = candidates(batch.groups, config, self._max_tokens, dropped)
-        updates = config.updates_per_step * config.epochs_per_batch
         lr = trainer.learning_rate(batch.total_steps)
         meter = Meter(compare_sampler=self._compare_sampler)
         with trainer.computing():
-            groups = self._trace(found, updates)
             judgement = judge(
-                groups,
+                self._tracer.trace(found),
                 self._parts.advantage,
                 dropped,
                 penalty=self._penalty if self._kl_in_reward else None,
@@ -114,38 +119,6 @@ class PolicyGradient(Trained):
             dropped=dict(+dropped),
             alarms=meter.alarms(),
         )
-
-    def _trace(self, found: Sequence[Sequence[Candidate]], updates: int) -> list[Group]:
-        """Token rows of the rollouts, with what has to be known of their tokens before the update."""
-        plan, share = self._trainer.plan, self._trainer.share_prompts
-        judged_by_token = self._kl_in_reward or self._critic is not None or self._distils
-        groups = [
-            [
-                (c, traced(c, share_prompt=share) if c.left_out is None or _by_token(c, judged_by_token) else None)
-                for c in g
-            ]
-            for g in found
-        ]
-        rows = [t for group in groups for _, t in group if t is not None]
-        for t in rows:
-            self._check_length(t)
-        needs_old = self._own_old and updates > 1
-        if needs_old or self._kl_in_reward or self._distils:
-            rows = tracing.with_old(rows, plan, lambda r: self._trainer.logprobs(r, self._temperature)[1])
-        reference = self._reference
-        if reference is not None:
-            rows = tracing.with_reference(rows, plan, lambda r: reference.logprobs(r, self._temperature))
-        if self._critic is not None:
-            rows = tracing.with_values(rows, self._critic.plan, self._critic.values)
-        known = iter(rows)
-        return [[(c, None if t is None else next(known)) for c, t in group] for group in groups]
-
-    def _check_length(self, row: Traced) -> None:
-        limit = getattr(self._trainer.model.config.get_text_config(), "max_position_embeddings", None)
-        if limit is not None and len(row.row.ids) > limit:
-            raise ValueError(
-                f"{row.name} has {len(row.row.ids)} tokens, but the model reads {limit}; lower sampling.max_tokens"
-            )
 
     def _penalty(self, row: Traced) -> Values:
         old_T, reference_T = (torch.tensor(v, dtype=torch.float64) for v in (row.old_T, row.reference_T))
@@ -220,7 +193,7 @@ class PolicyGradient(Trained):
         """What ratios are taken against. A single update needs no pass of its own to know its own policy."""
         if not self._own_old:
             return behaviour_N
-        if self._config.updates_per_step * self._config.epochs_per_batch == 1:
+        if self._one_update:
             return logprobs_N.detach()
         return _flat(logprobs_N, [t.old_T for t in known])
 
@@ -257,11 +230,6 @@ class PolicyGradient(Trained):
         super().load(folder)
         if self._critic is not None:
             self._critic.load(folder)
-
-
-def _by_token(candidate: Candidate, judged_by_token: bool) -> bool:
-    """Whether a rollout that is in the baseline alone has to be computed all the same, for its advantage."""
-    return judged_by_token and candidate.left_out != "empty"
 
 
 def _check_sampling(config: PolicyGradientConfig, sampling: SamplingParams) -> None:
