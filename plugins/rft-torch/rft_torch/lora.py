@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -25,6 +26,13 @@ class LoraSettings(ComponentConfig):
         "all-linear",
         description="Modules to adapt: all linear layers but the output layer, or names such as [q_proj, v_proj].",
     )
+    dora: bool = Field(
+        False, description="DoRA (arXiv 2402.09353): the adapter turns the weights and learns their lengths apart."
+    )
+    quantize: Literal["4bit"] | None = Field(
+        None,
+        description="4bit: QLoRA (arXiv 2305.14314), the frozen weights as NF4 by bitsandbytes, which must be installed.",
+    )
 
 
 def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int, base_path: str) -> None:
@@ -43,6 +51,7 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int, base_
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
+        use_dora=settings.dora,
         target_modules=targets,
         task_type="SEQ_CLS" if scalar else "CAUSAL_LM",
         modules_to_save=[named_head(model)[0]] if scalar else None,
@@ -57,16 +66,16 @@ def check_same_lora(model: PreTrainedModel, settings: LoraSettings | None) -> No
     """ConfigError unless `settings` describe the adapter that the model came with: a run goes on with an
     adapter as it is, and cannot give it another shape."""
     found: Any = model.peft_config["default"]
-    shape = f"rank {found.r}, alpha {found.lora_alpha:g}, dropout {found.lora_dropout:g}"
+    shape = f"rank {found.r}, alpha {found.lora_alpha:g}, dropout {found.lora_dropout:g}{', DoRA' * found.use_dora}"
     if settings is None:
         raise ConfigError(
             f"the run starts from a LoRA adapter ({shape}), but the optimizer trains all weights; "
             "give it the same lora, or start from a model that `rft-engine export --merge` wrote",
             where="optimizer.lora",
         )
-    wanted = (settings.rank, settings.alpha, settings.dropout)
+    wanted = (settings.rank, settings.alpha, settings.dropout, settings.dora)
     targets = settings.targets if isinstance(settings.targets, str) else set(settings.targets)
-    if wanted != (found.r, found.lora_alpha, found.lora_dropout) or (
+    if wanted != (found.r, found.lora_alpha, found.lora_dropout, found.use_dora) or (
         targets != "all-linear" and targets != set(found.target_modules)
     ):
         raise ConfigError(
@@ -97,6 +106,21 @@ def inject(model: PreTrainedModel, config: Any, *, trainable: bool) -> None:
             parameter.data = parameter.data.to(torch.float32)
             parameter.requires_grad_(trainable)
     model.eval()
+
+
+@contextmanager
+def adapter_off(model: PreTrainedModel) -> Iterator[None]:
+    """Compute with the base weights alone. What requires gradients stays as it was."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
 
 
 def in_adapter(name: str, whole: Iterable[str] | None) -> bool:

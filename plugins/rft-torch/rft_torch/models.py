@@ -45,28 +45,29 @@ def quiet() -> Iterator[None]:
 
 
 @quiet()
-def load_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedModel:
+def load_model(ref: ModelRef, *, trainable: bool = False, quantize: str | None = None) -> PreTrainedModel:
     """The causal language model at `ref`, on its device, in its dtype, in eval mode.
 
     Attention is torch's scaled_dot_product_attention, which is exact, needs no extra package and has
     a fast causal path; in architectures without it (Gemma 2, GPT-OSS, GPT-J), transformers' own. Eval mode holds for training as well: it turns off every dropout of the base
     model, so that the trainer's log-probabilities are those of the sampler's policy.
 
-    `trainable` says which parameters require gradients: all (the adapter's if `ref` has one), or none.
+    `trainable` says which parameters require gradients: all (the adapter's if `ref` has one), or none. With
+    `quantize: 4bit` linear layers are kept as NF4, and can only be trained by an adapter.
     ModelError if the folder is missing, incomplete, or holds only pickled weights, or if the model's
     predictions look ahead at later tokens, as those of BERT-like encoders do.
     """
     from transformers import AutoModelForCausalLM
 
     check_folder(ref.path)
-    model, missing = from_folder(AutoModelForCausalLM, ref)
+    model, missing = from_folder(AutoModelForCausalLM, ref, quantize)
     if missing:
         raise ModelError(
             f"the weights in {ref.path} lack {len(missing)} tensors, such as {min(missing)}; fetch the model again"
         )
     place(model, ref)
     check_causal(model, ref.path)
-    model.requires_grad_(trainable)
+    model.requires_grad_(trainable and quantize is None)
     if ref.adapter is not None:
         from rft_torch.weights import load_adapter
 
@@ -74,10 +75,17 @@ def load_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedModel:
     return model
 
 
-def from_folder(kind: Any, ref: ModelRef, **settings: Any) -> tuple[PreTrainedModel, set[str]]:
+def from_folder(
+    kind: Any, ref: ModelRef, quantize: str | None = None, **settings: Any
+) -> tuple[PreTrainedModel, set[str]]:
     """What an Auto class of transformers makes of the folder, in the wanted dtype, and which tensors its weights
     lack. ModelError if that is nothing. Draws no random numbers of the caller's."""
     import torch
+
+    if quantize is not None:
+        from rft_torch.quantized import four_bits, keep_trainable
+
+        settings |= four_bits(getattr(torch, ref.dtype), device(ref))
 
     if ref.dtype not in DTYPES:
         raise ModelError(
@@ -95,6 +103,8 @@ def from_folder(kind: Any, ref: ModelRef, **settings: Any) -> tuple[PreTrainedMo
             output_loading_info=True,
             **settings,
         )
+    if quantize is not None:
+        keep_trainable(model)
     return model, set(info.get("missing_keys", ()))
 
 
@@ -103,7 +113,9 @@ def place(model: PreTrainedModel, ref: ModelRef) -> None:
     from rft_torch.memory import enough_memory
 
     with enough_memory(f"the weights of {ref.path}", TO_FIT):
-        model.to(device(ref)).eval()
+        if not getattr(model, "is_quantized", False):  # those are where they belong, and refuse to move
+            model.to(device(ref))
+        model.eval()
 
 
 @quiet()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @quiet()
-def load_scalar_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedModel:
+def load_scalar_model(ref: ModelRef, *, trainable: bool = False, quantize: str | None = None) -> PreTrainedModel:
     """The decoder at `ref` with a head of one output, on its device, in its dtype, in eval mode.
 
     ModelError as `load_model` has it; also for an architecture that transformers cannot put such a head on, or
@@ -34,7 +34,7 @@ def load_scalar_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedMo
     from transformers import AutoModelForSequenceClassification
 
     check_folder(ref.path)
-    model, missing = from_folder(AutoModelForSequenceClassification, ref, num_labels=1)
+    model, missing = from_folder(AutoModelForSequenceClassification, ref, quantize, num_labels=1)
     name, head = named_head(model, ref.path)
     made = {f"{name}.{part}" for part, _ in head.named_parameters()}
     if lacking := sorted(missing - made):
@@ -46,7 +46,7 @@ def load_scalar_model(ref: ModelRef, *, trainable: bool = False) -> PreTrainedMo
             parameter.data.zero_()
     place(model, ref)
     check_causal(model, ref.path)
-    model.requires_grad_(trainable)
+    model.requires_grad_(trainable and quantize is None)
     if ref.adapter is not None:
         from rft_torch.weights import load_adapter
 

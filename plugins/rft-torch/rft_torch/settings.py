@@ -10,7 +10,9 @@ from pydantic import Field
 from rft_core.specs import ComponentConfig
 from rft_torch.lora import LoraSettings
 
-Schedule = Literal["constant", "linear", "cosine"]
+Schedule = Literal["constant", "linear", "cosine", "inverse_sqrt", "warmup_stable_decay"]
+DECAY = 0.2
+"""Share of the steps in which `warmup_stable_decay` falls."""
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -20,12 +22,18 @@ class TrainerConfig(ComponentConfig):
     learning_rate: float = Field(1e-5, gt=0, description="Peak learning rate of AdamW.")
     schedule: Schedule = Field(
         "constant",
-        description="Learning rate after the warm-up: kept, or falling so that it would be 0 one step after the last.",
+        description="Learning rate after the warm-up: kept; falling so that it would be at its lowest one step after the last; falling as one over the root of steps; or kept and falling in the last fifth.",
+    )
+    min_lr_ratio: float = Field(
+        0.0, ge=0, lt=1, description="Lowest learning rate of a schedule that falls, as a share of the peak."
     )
     warmup_steps: int = Field(0, ge=0, description="Steps over which the learning rate rises linearly.")
     betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="Decay of AdamW's two moments.")
     eps: float = Field(1e-8, gt=0, description="AdamW's guard against division by zero.")
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay; norms and biases are exempt.")
+    adamw_8bit: bool = Field(
+        False, description="Keep AdamW's moments in 8 bits by bitsandbytes, which must be installed."
+    )
     max_grad_norm: float | None = Field(
         1.0, gt=0, description="Gradients are scaled down to this norm; null leaves them."
     )
@@ -48,18 +56,29 @@ class TrainerConfig(ComponentConfig):
 
 
 def learning_rate(config: TrainerConfig, step: int, total_steps: int) -> float:
-    """Learning rate of `step` (from 1) out of `total_steps` (T). With W = `warmup_steps`:
+    """Learning rate of `step` (from 1) out of `total_steps` (T). With W = `warmup_steps`, m = `min_lr_ratio` and
+    n = step − 1 − W:
 
-        peak · step / W                        up to step W
-        peak · f((step − 1 − W) / (T − W))     then, with f(x) = 1 (constant), 1 − x (linear), (1 + cos πx) / 2 (cosine)
+        peak · step / W                      up to step W
+        peak · (m + (1 − m) · f)             then, with x = n / (T − W) and
+            f = 1                            constant
+            f = 1 − x                        linear
+            f = (1 + cos πx) / 2             cosine
+            f = √(W / (W + n))               inverse_sqrt, W at least 1 (arXiv 1706.03762)
+            f = min(1, (1 − x) / DECAY)      warmup_stable_decay (arXiv 2404.06395)
 
-    The step after the warm-up has the peak once more, and the last step is above 0: step T + 1 would be the
-    first at 0. A function of the step alone, so that a resumed run needs no state."""
+    The step after the warm-up has the peak once more, and the last step is above m: step T + 1 would be the
+    first at m. A function of the step alone, so that a resumed run needs no state."""
     if step <= config.warmup_steps:
         return config.learning_rate * step / config.warmup_steps
-    if config.schedule == "constant":
-        return config.learning_rate
-    passed = (step - 1 - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
-    passed = min(max(passed, 0.0), 1.0)
-    factor = 1 - passed if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * passed))
-    return config.learning_rate * factor
+    after = step - 1 - config.warmup_steps
+    passed = min(max(after / max(1, total_steps - config.warmup_steps), 0.0), 1.0)
+    warm = max(1, config.warmup_steps)
+    factors: dict[Schedule, float] = {
+        "constant": 1.0,
+        "linear": 1 - passed,
+        "cosine": 0.5 * (1 + math.cos(math.pi * passed)),
+        "inverse_sqrt": math.sqrt(warm / (warm + after)),
+        "warmup_stable_decay": min(1.0, (1 - passed) / DECAY),
+    }
+    return config.learning_rate * (config.min_lr_ratio + (1 - config.min_lr_ratio) * factors[config.schedule])

@@ -34,10 +34,12 @@ from rft_torch.forward import (
     wanted_logits,
 )
 from rft_torch.logprobs import token_logprobs
-from rft_torch.lora import add_lora, check_same_lora
+from rft_torch.lora import adapter_off, add_lora, check_same_lora
+from rft_torch.lora_linear import fuse
 from rft_torch.memory import enough_memory
 from rft_torch.models import load_model
 from rft_torch.output_layer import hidden_logprobs, is_plain
+from rft_torch.quantized import adamw_8bit
 from rft_torch.recompute import checkpoint_layers
 from rft_torch.scalar import config_of, is_scalar, scalar_values
 from rft_torch.settings import TrainerConfig, learning_rate
@@ -56,8 +58,9 @@ TO_FIT = (
 class Trainer:
     """Holds the policy, moves it by AdamW, publishes, saves and continues it.
 
-    `keep_reference` keeps a copy of the initial trained weights for `reference()`. `load` says what kind of model is
-    trained: a language model, or with `rft_torch.scalar.load_scalar_model` one that says a number per position.
+    `keep_reference` keeps what `reference()` needs of the initial weights: nothing, if an adapter starts fresh. `load`
+    says what kind of model is trained: a language model, or with `rft_torch.scalar.load_scalar_model` one that says a
+    number per position.
     """
 
     def __init__(
@@ -81,7 +84,8 @@ class Trainer:
         self.base = ref.path
         self._published_dtype: torch.dtype = getattr(torch, ref.dtype)
         self._adapter = config.lora is not None or ref.adapter is not None
-        self.model = load(ref if self._adapter else replace(ref, dtype="float32"), trainable=True)
+        quantize = {"quantize": config.lora.quantize} if config.lora and config.lora.quantize else {}
+        self.model = load(ref if self._adapter else replace(ref, dtype="float32"), trainable=True, **quantize)
         if ref.adapter is not None:
             check_same_lora(self.model, config.lora)
         elif config.lora is not None:
@@ -90,31 +94,41 @@ class Trainer:
         self.bitwise = self.device.type == "cpu"
         self.parameters = {name: p for name, p in sorted(self.model.named_parameters()) if p.requires_grad}
         self.share_prompts = can_share_prefixes(self.model)
-        if config.packing and not can_stream(self.model):
+        if self._adapter:
+            fuse(self.model)
+        with self.autocast():
+            streams = config.packing and can_stream(self.model)
+            self._plain_output = is_plain(self.model)
+        if config.packing and not streams:
             raise ConfigError(
                 f"{type(self.model).__name__} does not compute rows in a stream as it computes them alone; turn packing off",
                 where="optimizer.packing",
             )
-        self._plain_output = is_plain(self.model)
         if config.activation_checkpointing:
             checkpoint_layers(self.model)
         self._adamw = self._build_adamw()
-        self._initial = {name: p.detach().clone() for name, p in self.parameters.items()} if keep_reference else None
+        self._fresh_adapter = config.lora is not None and ref.adapter is None
+        self._initial = self._reference_weights() if keep_reference else None
 
-    def _build_adamw(self) -> torch.optim.AdamW:
+    def _reference_weights(self) -> dict[str, Tensor]:
+        """Copies of what a reference pass puts back: all that is trained, but for an adapter that is switched off."""
+        return {
+            name: p.detach().clone()
+            for name, p in self.parameters.items()
+            if not (self._fresh_adapter and "lora_" in name)
+        }
+
+    def _build_adamw(self) -> torch.optim.Optimizer:
         """Matrices decay, vectors (norms, biases) do not."""
         config = self.config
         groups = [
             {"params": [p for p in self.parameters.values() if p.ndim >= 2], "weight_decay": config.weight_decay},
             {"params": [p for p in self.parameters.values() if p.ndim < 2], "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            lr=config.learning_rate,
-            betas=config.betas,
-            eps=config.eps,
-            fused=True,
-        )
+        groups = [group for group in groups if group["params"]]
+        if config.adamw_8bit:
+            return adamw_8bit(groups, lr=config.learning_rate, betas=config.betas, eps=config.eps)
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=config.eps, fused=True)
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -151,18 +165,19 @@ class Trainer:
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """The policy as it was before the first update, without gradients."""
+        """The policy as it was before the first update, without gradients: the base model with its adapter switched off
+        if the run's adapter began as no update at all, else with the weights that were kept."""
         if self._initial is None:
             raise RuntimeError("this trainer was built without a reference")
-        current = {name: p.data for name, p in self.parameters.items()}
+        current = {name: self.parameters[name].data for name in self._initial}
         try:
-            for name, parameter in self.parameters.items():
-                parameter.data = self._initial[name]
-            with torch.no_grad():
+            for name, initial in self._initial.items():
+                self.parameters[name].data = initial
+            with torch.no_grad(), adapter_off(self.model) if self._fresh_adapter else nullcontext():
                 yield
         finally:
-            for name, parameter in self.parameters.items():
-                parameter.data = current[name]
+            for name, data in current.items():
+                self.parameters[name].data = data
 
     def plan(self, rows: Sequence[TokenRow]) -> list[list[int]]:
         """Indices into `rows` per micro-batch, by the layout that is configured; every row once."""

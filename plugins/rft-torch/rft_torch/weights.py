@@ -23,6 +23,8 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_NAME = "default"
 MODEL_CONFIGS = ("config.json", "generation_config.json")
 PEFT_PREFIX = "base_model.model."
+DORA = ("lora_magnitude_vector.weight", "lora_magnitude_vector")
+"""The live name and peft's name in files of what DoRA learns beside the two matrices."""
 ADAPTER_SCALES = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 """Settings of an adapter that change what its tensors do. Its targets need no look: tensors have their names."""
 
@@ -90,7 +92,7 @@ def adapter_tensors(model: PreTrainedModel) -> Mapping[str, torch.Tensor]:
 
     whole = model.peft_config[ADAPTER_NAME].modules_to_save
     return {
-        name.replace(f".{ADAPTER_NAME}.", "."): parameter
+        name.replace(f".{ADAPTER_NAME}.", ".").replace(*DORA): parameter
         for name, parameter in sorted(model.named_parameters())
         if in_adapter(name, whole)
     }
