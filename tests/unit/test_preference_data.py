@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
 from rft_core.contract import check_data_source
 from rft_core.errors import DataError, RunDirError
+from rft_core.registry import Registry
 from rft_core.rows import parse_row
+from rft_core.specs import BuildContext
 from rft_core.storage.store import to_table, write
 from rft_core.types import Grade, GradedGroup, Group, Item, Rollout
 from rft_preference import rft_optimizers
@@ -118,8 +123,21 @@ def test_bad_rows_are_named_or_skipped(tmp_path: Path) -> None:
         source(tmp_path, lines[1:], on_bad_row="skip")
     with pytest.raises(DataError, match="no file"):
         PreferencesSource(PreferencesConfig(path="missing.jsonl"), tmp_path)
+    (tmp_path / "pairs.jsonl.gz").write_bytes(gzip.compress(lines[0].encode()))
+    with pytest.raises(DataError, match="the file is compressed; unpack it first"):
+        PreferencesSource(PreferencesConfig(path="pairs.jsonl.gz"), tmp_path)
     with pytest.raises(DataError, match="a folder"):
         PreferencesSource(PreferencesConfig(path="."), tmp_path)
+
+
+def test_tables_of_the_hub_need_no_source_of_their_own(tmp_path: Path) -> None:
+    """A Parquet file as UltraFeedback has it: a prompt as text, and conversations that repeat it."""
+    columns = {"prompt": ["2+2="], "chosen": [[USER, GOOD]], "rejected": [[USER, BAD]]}
+    pq.write_table(pa.table(columns), tmp_path / "pairs.parquet")
+    raw = {"type": "parquet", "path": "pairs.parquet", "prompt": "{{item.prompt}}"}
+    row = Registry.discover().build("data_source", raw, BuildContext(base_dir=tmp_path)).item(0).row
+    assert completion_of(DpoConfig().chosen, row) == "4"
+    assert completion_of(DpoConfig().rejected, row) == "5"
 
 
 def test_a_file_that_changes_in_use_is_noticed(tmp_path: Path) -> None:

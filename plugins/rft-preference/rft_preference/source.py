@@ -107,6 +107,8 @@ def _parsed(raw: bytes) -> Json:
     try:
         return strict_json.loads(raw.decode())
     except UnicodeDecodeError as error:
+        if raw.startswith(b"\x1f\x8b"):
+            raise DataError("the file is compressed", hint="unpack it first") from None
         raise DataError(f"byte 0x{raw[error.start]:02x} is not UTF-8", hint="save the file as UTF-8") from None
 
 
