@@ -79,6 +79,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "sft": ({}, {"target": "{{item.chosen}}"}),
     "dpo": ({"beta": 0.3}, {"beta": 0.3}),
+    "dpo with ipo": ({"beta": 0.3, "loss_type": ["ipo"]}, {"beta": 0.3, "loss": "ipo"}),
     "dpo with hinge": ({"beta": 0.3, "loss_type": ["hinge"]}, {"beta": 0.3, "loss": "hinge"}),
     "reward model": ({"center_rewards_coefficient": 0.01}, {"center_rewards": 0.01, "margin": "{{item.margin}}"}),
 }
