@@ -120,10 +120,14 @@ def _per_step(summary: Report) -> str:
 
 
 def _next_commands(status: str, run_dir: Path) -> list[str]:
-    """Commands that this run can follow: it may have sampled nothing, and may have no grader of its own."""
+    """Commands that this run can follow: it may have sampled nothing, may have no grader of its own, or be one."""
+    from rft_core.runs.assembly import writes_nothing
+
     name = shlex.quote(str(run_dir))
     if status != "succeeded":
         return [f"rft-engine resume {name}"]
+    if writes_nothing(run_dir / "final"):
+        return [f"grader: {{type: reward_model, path: {name}}} in the run file of a policy"]
     found = RunDir(run_dir)
     split = next((split for split in ("validation", "train", "test") if steps_of(found, split)), None)
     samples = [] if split is None else [f"rft-engine samples {name} --split {split} --worst"]

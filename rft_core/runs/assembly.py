@@ -253,17 +253,22 @@ def refuse_scorer(registry: Registry, config: RunConfig, model: ModelRef) -> Non
 
 
 def refuse_to_sample(folder: Path) -> None:
-    """ModelError for a model that writes nothing. Its settings tell: with an output layer that is tied to the
-    embeddings its weights would load as a language model without a word."""
-    said = ""
-    for name, key in (("config.json", "architectures"), ("adapter_config.json", "task_type")):
-        with suppress(OSError, ValueError, AttributeError):  # whoever loads the folder says what is wrong with it
-            said += str(json.loads((folder / name).read_text(encoding="utf-8")).get(key))
-    if any(mark in said for mark in SCORERS):
+    """ModelError for a model that writes nothing."""
+    if writes_nothing(folder):
         raise ModelError(
             f"the model in {folder} says how good a text is and writes none, so it is no policy; "
             "use it as grader: {type: reward_model, path: …}"
         )
+
+
+def writes_nothing(folder: Path) -> bool:
+    """Whether the settings of a model, or of an adapter, say that it scores texts. Its weights would not: with an output
+    layer that is tied to the embeddings they load as a language model without a word."""
+    said = ""
+    for name, key in (("config.json", "architectures"), ("adapter_config.json", "task_type")):
+        with suppress(OSError, ValueError, AttributeError):  # whoever loads the folder says what is wrong with it
+            said += str(json.loads((folder / name).read_text(encoding="utf-8")).get(key))
+    return any(mark in said for mark in SCORERS)
 
 
 def model_of(policy: Path, base: ModelRef) -> ModelRef:

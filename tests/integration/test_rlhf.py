@@ -100,6 +100,9 @@ def test_a_reward_model_is_no_policy(reward_run: Path, tmp_path: Path) -> None:
     samples = engine("samples", reward_run, env=ONE_THREAD)
     assert samples.code == 2
     assert "samples nothing" in samples.errors
+    shown = engine("show", reward_run, env={**ONE_THREAD, "COLUMNS": "200"})
+    assert f"grader: {{type: reward_model, path: {reward_run}}}" in shown.output
+    assert "rft-engine eval" not in shown.output
     assert "AutoModelForSequenceClassification" in (reward_run / "final" / "README.md").read_text()
     exported = engine("export", reward_run, "--out", tmp_path / "exported", env=ONE_THREAD)
     assert exported.code == 0, exported.errors
