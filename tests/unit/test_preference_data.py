@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +230,13 @@ def test_the_best_and_the_worst_of_a_run_are_pairs(tmp_path: Path) -> None:
     assert chosen_rows(tmp_path, *keys, choose="pairs") == [("b", "a", 0.5), ("d", "f", 0.25)]
     assert chosen_rows(tmp_path, *keys, choose="pairs", min_margin=0.25) == [("b", "a", 0.5)]
     assert chosen_rows(tmp_path, *keys, choose="pairs", min_reward=0.9) == [("b", "a", 0.5)]
+
+
+def test_registering_imports_no_torch() -> None:
+    """Listing what there is, and checking settings, stays quick."""
+    code = (
+        "import sys, rft_preference as p\n"
+        "list(p.rft_data_sources()), list(p.rft_graders()), [s.config() for s in p.rft_optimizers()]\n"
+        "assert not {'torch', 'transformers', 'peft'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

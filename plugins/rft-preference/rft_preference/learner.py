@@ -41,8 +41,9 @@ class PairLearner(Trained, ABC):
         super().__init__(config, context, **trainer)
         self._budget = config.micro_batch_tokens
         self._packing = config.packing
+        self._tokenizer = load_tokenizer(self._trainer.base)
         limit = context_of(self._trainer.model)
-        self._pairs = PairEncoder(Encoder(load_tokenizer(self._trainer.base)), config, margin=margin, max_tokens=limit)
+        self._pairs = PairEncoder(Encoder(self._tokenizer), config, margin=margin, max_tokens=limit)
 
     @abstractmethod
     def rows(self, pair: Pair) -> tuple[TokenRow, TokenRow]:

@@ -23,7 +23,6 @@ from rft_preference.losses import bradley_terry
 from rft_preference.pairs import Pair
 from rft_preference.tokens import scored_row
 from rft_torch.batching import TokenRow
-from rft_torch.models import load_tokenizer
 from rft_torch.scalar import load_scalar_model
 
 
@@ -39,7 +38,7 @@ class RewardModel(PairLearner):
     def _let_transformers_pool(self) -> None:
         """transformers takes the last token that is not the pad for the end: where the end of sequence pads, let it
         know no pad, so that it refuses a padded batch rather than read a reward one token early."""
-        tokenizer = load_tokenizer(self._trainer.base)
+        tokenizer = self._tokenizer
         settings = self._trainer.model.config.get_text_config()
         if settings.pad_token_id in (None, tokenizer.eos_token_id):
             distinct = tokenizer.pad_token_id != tokenizer.eos_token_id
