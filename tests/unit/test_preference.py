@@ -282,6 +282,20 @@ def test_rows_that_are_no_pairs_are_named_and_change_nothing(folder: Path, tmp_p
     assert digest_of(tmp_path / "before") == digest_of(tmp_path / "after")
 
 
+@pytest.mark.parametrize("build", [dpo, reward_model])
+def test_pairs_that_are_too_long_can_be_dropped(folder: Path, build: Build) -> None:
+    """They are counted, and what is left is trained on as if they were not there."""
+    long = item(9, "1+1=", "1" * 200, "2")
+    dropping, alone = (build(folder, on_long_row="drop") for _ in range(2))
+    report, expected = dropping.step(batch((long, *sums(3)))), alone.step(batch(sums(3)))
+    assert report.dropped == {"too_long": 1}
+    assert expected.dropped == {}
+    assert report.metrics == expected.metrics
+    assert dropping.validate((long,)) == {}
+    assert dropping.validate((long, *sums(3))) == alone.validate(sums(3))
+    assert dropping.step(batch((long,), 2)).dropped == {"too_long": 1}
+
+
 @pytest.mark.parametrize("margin", [None, "wide", math.inf])
 def test_a_margin_that_is_no_number_is_named(folder: Path, margin: Any) -> None:
     """So is a missing one."""

@@ -82,7 +82,7 @@ def test_loss_and_gradient_are_the_formula_in_float64(folder: Path, budget: int,
         terms.append(-logits.log_softmax(-1)[range(len(target)), target])
     expected = torch.cat(terms).mean()
     expected.backward()
-    rows = optimizer._train_rows.encode(sums())
+    rows = [row for row in optimizer._train_rows.encode(sums()) if row is not None]
     losses, entropy = optimizer.accumulate(rows, ["row"] * len(rows))
     tokens = sum(len(row.wanted) for row in rows)
     assert sum(loss.item() for loss, _ in losses) / tokens == pytest.approx(expected.item(), rel=1e-6)
@@ -150,6 +150,20 @@ def test_rows_that_cannot_be_taught_are_named(folder: Path, tmp_path: Path) -> N
 def published(optimizer: Sft, folder: Path) -> str:
     folder.mkdir()
     return optimizer.publish(folder, run_id="r", lineage="main").digest
+
+
+def test_rows_that_are_too_long_can_be_dropped(folder: Path) -> None:
+    """They are counted, and what is left is trained on as if they were not there."""
+    long = item(5, "1" * 200, 2)
+    settings = {"on_long_row": "drop", "learning_rate": 1e-3}
+    dropping, alone = build(folder, **settings), build(folder, **settings)
+    report, expected = dropping.step(batch((long, *sums(3)))), alone.step(batch(sums(3)))
+    assert report.dropped == {"too_long": 1}
+    assert expected.dropped == {}
+    assert report.metrics == expected.metrics
+    assert dropping.validate((long,)) == {}
+    assert dropping.validate((long, *sums(3))) == alone.validate(sums(3))
+    assert dropping.step(batch((long,), 2)).dropped == {"too_long": 1}
 
 
 def test_a_loss_that_is_not_finite_names_its_rows(folder: Path) -> None:

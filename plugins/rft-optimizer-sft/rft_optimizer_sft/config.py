@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from rft_core.template import variables
@@ -12,6 +14,10 @@ class SftConfig(TrainerConfig):
     """Supervised fine-tuning: the model learns to answer each row's messages with the target."""
 
     target: str = Field(description="Template of the wanted completion over the row, such as {{item.answer}}.")
+
+    on_long_row: Literal["error", "drop"] = Field(
+        "error", description="Stop at a row that is longer than the model reads, or leave it out and count it."
+    )
 
     @field_validator("target")
     @classmethod

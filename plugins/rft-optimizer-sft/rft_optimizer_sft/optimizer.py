@@ -41,26 +41,31 @@ class Sft(Trained):
         tokenizer = load_tokenizer(self._trainer.base)
         limit = getattr(self._trainer.model.config.get_text_config(), "max_position_embeddings", None)
         # two encoders, because keys are unique in their source only
-        self._train_rows = RowEncoder(tokenizer, config.target, max_tokens=limit)
-        self._held_out_rows = RowEncoder(tokenizer, config.target, max_tokens=limit)
+        self._train_rows, self._held_out_rows = (
+            RowEncoder(tokenizer, config.target, max_tokens=limit, drop_long=config.on_long_row == "drop")
+            for _ in range(2)
+        )
 
     def step(self, batch: TrainBatch) -> TrainReport:
         """One update from labelled items. Raises FloatingPointError, before the weights change, if a
         loss or gradient is not finite, and names the rows."""
         trainer = self._trainer
-        rows = self._train_rows.encode(batch.items)
+        encoded = self._train_rows.encode(batch.items)
+        rows = [row for row in encoded if row is not None]
         tokens = sum(len(row.wanted) for row in rows)
         lr = trainer.learning_rate(batch.total_steps)
         metrics = {"learning_rate": lr, "loss": 0.0, "grad_norm": 0.0}
         if rows:
+            names = [f"row {item.key}" for item, row in zip(batch.items, encoded, strict=True) if row is not None]
             with trainer.computing():
-                losses, entropy = self.accumulate(rows, [f"row {item.key}" for item in batch.items])
+                losses, entropy = self.accumulate(rows, names)
                 metrics["grad_norm"] = trainer.update(losses, lr)
             metrics["loss"] = _total([loss for loss, _ in losses]) / tokens
             metrics["entropy"] = entropy
             metrics["target_tokens_mean"] = tokens / len(rows)
         trainer.policy += 1
-        return TrainReport(metrics=metrics, trained_tokens=tokens, policy=trainer.policy)
+        dropped = {"too_long": len(encoded) - len(rows)} if len(rows) < len(encoded) else {}
+        return TrainReport(metrics=metrics, trained_tokens=tokens, policy=trainer.policy, dropped=dropped)
 
     def accumulate(
         self, rows: Sequence[TokenRow], names: Sequence[str]
@@ -80,14 +85,14 @@ class Sft(Trained):
 
     def validate(self, items: Sequence[Item]) -> Mapping[str, float]:
         """`loss` in nats per target token, and `token_accuracy`: the share of target tokens that are the
-        model's first choice. {} for no items.
+        model's first choice. {} for no items, or none that is short enough.
 
         The first choice needs whole logits, which a step never holds; here they come without a gradient and
         few at a time."""
-        if not items:
-            return {}
         trainer = self._trainer
-        rows = self._held_out_rows.encode(items)
+        rows = [row for row in self._held_out_rows.encode(items) if row is not None]
+        if not rows:
+            return {}
         tokens = sum(len(row.wanted) for row in rows)
         vocabulary = trainer.model.config.get_text_config().vocab_size
         budget = min(self._config.micro_batch_tokens, max(1, MOST_LOGITS // vocabulary))

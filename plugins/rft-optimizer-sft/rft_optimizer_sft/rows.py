@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class RowEncoder:
     """Encodes items and remembers them by key: every epoch sees the same rows again."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, target: str, *, max_tokens: int | None) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, target: str, *, max_tokens: int | None, drop_long: bool = False
+    ) -> None:
         if tokenizer.eos_token_id is None:
             raise ModelError(
                 "the model's tokenizer names no end-of-sequence token, so a completion could not be taught to end"
@@ -26,16 +28,18 @@ class RowEncoder:
         self._tokenizer = tokenizer
         self._target = target
         self._max_tokens = max_tokens
-        self._rows: dict[str, TokenRow] = {}
+        self._drop_long = drop_long
+        self._rows: dict[str, TokenRow | None] = {}
 
-    def encode(self, items: Sequence[Item]) -> list[TokenRow]:
-        """One row per item. DataError, with the item's key, for a row that cannot be one."""
+    def encode(self, items: Sequence[Item]) -> list[TokenRow | None]:
+        """One row per item, None for one that is too long and to be dropped. DataError, with the item's key, for a
+        row that cannot be one."""
         for item in items:
             if item.key not in self._rows:
                 self._rows[item.key] = self._encode(item)
         return [self._rows[item.key] for item in items]
 
-    def _encode(self, item: Item) -> TokenRow:
+    def _encode(self, item: Item) -> TokenRow | None:
         try:
             text = render(self._target, {"item": item.row})
         except MissingVariableError as error:
@@ -52,7 +56,10 @@ class RowEncoder:
         completion = [*self._tokenizer(text, add_special_tokens=False)["input_ids"], self._tokenizer.eos_token_id]
         length = len(prompt) + len(completion)
         if self._max_tokens is not None and length > self._max_tokens:
+            if self._drop_long:
+                return None
             raise DataError(
-                f"row {item.key} has {length} tokens, but the model reads {self._max_tokens}; shorten or drop the row"
+                f"row {item.key} has {length} tokens, but the model reads {self._max_tokens}; shorten the row, or set "
+                "optimizer.on_long_row: drop"
             )
         return token_row([*prompt, *completion], range(len(prompt), length), share_prompt=False)

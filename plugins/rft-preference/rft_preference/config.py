@@ -43,6 +43,10 @@ class PairsConfig(TrainerConfig):
     chosen: str = Field("{{item.chosen}}", description="Template over the row of the completion that is preferred.")
     rejected: str = Field("{{item.rejected}}", description="Template over the row of the other completion.")
 
+    on_long_row: Literal["error", "drop"] = Field(
+        "error", description="Stop at a pair that is longer than the model reads, or leave it out and count it."
+    )
+
     @field_validator("chosen", "rejected", "margin", check_fields=False)
     @classmethod
     def _only_item(cls, template: str | None) -> str | None:

@@ -71,7 +71,8 @@ class PairLearner(Trained, ABC):
             metrics |= measured
         trainer.policy += 1
         tokens = sum(pair.completion_tokens for pair in pairs)
-        return TrainReport(metrics=metrics, trained_tokens=tokens, policy=trainer.policy)
+        dropped = {"too_long": len(batch.items) - len(pairs)} if len(pairs) < len(batch.items) else {}
+        return TrainReport(metrics=metrics, trained_tokens=tokens, policy=trainer.policy, dropped=dropped)
 
     def accumulate(self, pairs: Sequence[Pair]) -> tuple[list[tuple[Tensor, Sequence[str]]], dict[str, float]]:
         """Add the gradient of the mean loss to the parameters'. Returns each micro-batch's summed loss with the
@@ -87,10 +88,11 @@ class PairLearner(Trained, ABC):
         return losses, _means(found)
 
     def validate(self, items: Sequence[Item]) -> Mapping[str, float]:
-        """The loss and what else is measured of held-out pairs, as means; {} for no items."""
-        if not items:
-            return {}
+        """The loss and what else is measured of held-out pairs, as means; {} for no items, or none that is
+        short enough."""
         pairs = self._pairs.encode(items)
+        if not pairs:
+            return {}
         self.prepare(pairs, training=False)
         found: list[Measures] = []
         with torch.no_grad(), self._trainer.autocast(), enough_memory("validation", TO_FIT):

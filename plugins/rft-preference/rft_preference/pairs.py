@@ -42,11 +42,13 @@ class PairEncoder:
         self._templates = {"chosen": config.chosen, "rejected": config.rejected}
         self._margin = margin
         self._max_tokens = max_tokens
+        self._drop_long = config.on_long_row == "drop"
 
     def encode(self, items: Sequence[Item]) -> list[Pair]:
-        return [self._pair(item) for item in items]
+        """In order; without those that are too long, where these are to be dropped."""
+        return [pair for item in items if (pair := self._pair(item)) is not None]
 
-    def _pair(self, item: Item) -> Pair:
+    def _pair(self, item: Item) -> Pair | None:
         messages = item.row.get("messages")
         if not isinstance(messages, list | tuple) or not messages:
             raise DataError(f"row {item.key} has no messages to answer; give it a list of messages")
@@ -57,8 +59,11 @@ class PairEncoder:
         chosen, rejected = (self._encoder.completion(self._text(item, side)) for side in ("chosen", "rejected"))
         length = len(prompt) + max(len(chosen), len(rejected))
         if self._max_tokens is not None and length > self._max_tokens:
+            if self._drop_long:
+                return None
             raise DataError(
-                f"row {item.key} has {length} tokens, but the model reads {self._max_tokens}; shorten or drop the row"
+                f"row {item.key} has {length} tokens, but the model reads {self._max_tokens}; shorten the row, or set "
+                "optimizer.on_long_row: drop"
             )
         return Pair(item.key, prompt, chosen, rejected, self._margin_of(item))
 
