@@ -33,9 +33,9 @@ def pair(index: int, chosen: str, rejected: str) -> Item:
     return Item(key=f"pairs:{index}", index=index, row={"messages": QUESTION, "chosen": chosen, "rejected": rejected})
 
 
-def trained(folder: Path, saved: Path, **settings: Any) -> RewardModel:
+def trained(folder: Path, saved: Path, *, dtype: str = "float32", **settings: Any) -> RewardModel:
     """A reward model after a few steps, saved as a checkpoint in `saved`."""
-    optimizer = RewardModel(RewardModelConfig(learning_rate=1e-2, **settings), context(folder))
+    optimizer = RewardModel(RewardModelConfig(learning_rate=1e-2, **settings), context(folder, dtype=dtype))
     items = tuple(pair(i, str(i), "x" * (i + 1)) for i in range(4))
     for step in range(1, 6):
         optimizer.step(TrainBatch(step=step, total_steps=5, items=items))
@@ -68,15 +68,19 @@ def rewards(grades: Any) -> list[float]:
 
 
 @pytest.mark.parametrize("lora", [None, {"rank": 4}], ids=["full", "lora"])
-def test_serving_reads_what_training_read(folder: Path, tmp_path: Path, lora: dict[str, int] | None) -> None:
-    """The reward of a text is the trainer's own value of the same text in a pair: same tokens, template and end."""
-    optimizer = trained(folder, tmp_path / "step", lora=lora)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.03)])
+def test_serving_reads_what_training_read(
+    folder: Path, tmp_path: Path, lora: dict[str, int] | None, dtype: str, tolerance: float
+) -> None:
+    """The reward of a text is the trainer's own value of the same text in a pair: same tokens, template and end. In
+    half precision too, where weights are rounded once for serving and at each use in training."""
+    optimizer = trained(folder, tmp_path / "step", dtype=dtype, lora=lora)
     pairs = optimizer._pairs.encode([pair(0, TEXTS[0], TEXTS[1]), pair(1, TEXTS[2], TEXTS[4])])
-    with torch.no_grad():
+    with torch.no_grad(), optimizer._trainer.autocast():
         _, values = optimizer._trainer.values([row for one in pairs for row in optimizer.rows(one)])
-    served = grader(tmp_path / "step")
+    served = grader(tmp_path / "step", dtype=dtype)
     found = rewards(served.grade(group(TEXTS[0], TEXTS[1], TEXTS[2], TEXTS[4])))
-    assert found == pytest.approx(values.tolist(), abs=1e-5)
+    assert found == pytest.approx(values.tolist(), abs=tolerance)
     assert max(found) - min(found) > 0.1
     encoder = served._encoder
     assert (pairs[0].prompt, pairs[0].chosen) == (encoder.prompt(QUESTION, ()), encoder.completion(TEXTS[0]))

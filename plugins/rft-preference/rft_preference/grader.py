@@ -66,7 +66,7 @@ class RewardGrader:
             )
         self._encoder = Encoder(load_tokenizer(adapter or folder))
         self._context = context_of(model)
-        self._scorer = Scorer(model, batch_size=config.batch_size)
+        self._scorer = Scorer(model, dtype=getattr(torch, ref.dtype), batch_size=config.batch_size)
 
     def _grade(self, group: Group) -> list[Grade]:
         row = group.item.row

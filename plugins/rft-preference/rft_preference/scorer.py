@@ -23,17 +23,21 @@ TO_FIT = "Lower the grader's batch_size, or free the device: samplers and the tr
 
 
 class Scorer:
-    """Holds a reward model. Not for several threads at once."""
+    """Holds a reward model. Not for several threads at once. In half precision it computes under autocast, as in
+    training: an adapter and its head are float32."""
 
-    def __init__(self, model: PreTrainedModel, *, batch_size: int) -> None:
+    def __init__(self, model: PreTrainedModel, *, dtype: torch.dtype, batch_size: int) -> None:
         self._model = model
+        self._dtype = dtype
         self._batch_size = batch_size
         self._share = can_share_prefixes(model)
 
     def rewards(self, prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> list[float]:
         """The reward of each completion, which ends in its end of sequence. `batch_size` of them are computed at
         once; one by one, they do not depend on each other."""
-        with torch.no_grad(), enough_memory("scoring", TO_FIT):
+        half = self._dtype != torch.float32
+        autocast = torch.autocast(self._model.device.type, dtype=self._dtype if half else None, enabled=half)
+        with torch.no_grad(), autocast, enough_memory("scoring", TO_FIT):
             if self._batch_size == 1 and self._share and len(prompt) > 1:
                 return [
                     float(scalar_values(self._model, hidden_1H)) for hidden_1H in self._one_by_one(prompt, completions)
