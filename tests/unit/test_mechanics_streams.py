@@ -16,6 +16,7 @@ from rft_core.types import ModelRef
 from rft_torch import spans as spans_module
 from rft_torch.batching import TokenRow, plan_streams, token_row
 from rft_torch.forward import can_stream, pack_stream, wanted_hidden
+from rft_torch.lora import LoraSettings
 from rft_torch.models import load_model
 from rft_torch.settings import TrainerConfig
 from rft_torch.spans import attend, cut
@@ -184,3 +185,16 @@ def test_learned_positions_fit_a_stream() -> None:
     found = wanted_hidden(model, pack_stream(rows, CPU))
     alone = torch.cat([wanted_hidden(model, pack_stream([row], CPU)) for row in rows])
     assert torch.allclose(found, alone, atol=1e-10)
+
+
+@pytest.mark.parametrize("lora", [None, LoraSettings(rank=2)])
+def test_streams_under_autocast_are_the_padded_layout_to_rounding(tmp_path: Path, lora: LoraSettings | None) -> None:
+    """bfloat16 over float32 weights, and over bfloat16 ones with an adapter: log-probabilities to 2 percent."""
+    folder = make_model(tmp_path / "m")
+    rows = rows_of(3)
+    found = []
+    for packing in (False, True):
+        trainer = Trainer(TrainerConfig(packing=packing, lora=lora), context(folder, dtype="bfloat16"))
+        with torch.no_grad(), trainer.autocast():
+            found.append(trainer.logprobs(rows, 1.0)[1])
+    assert (found[0] - found[1]).norm() < 0.02 * found[0].norm()

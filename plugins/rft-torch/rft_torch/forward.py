@@ -112,24 +112,33 @@ def pack_stream(rows: Sequence[TokenRow], device: torch.device) -> MicroBatch:
 
 def can_stream(model: PreTrainedModel) -> bool:
     """Whether the model computes a stream of rows as it computes the rows. It is asked for its hidden states both
-    ways on a few tokens; from then on its attention is that of `rft_torch.spans`."""
+    ways on a few tokens, and whether those of a row stay when another row changes. From then on its attention is that
+    of `rft_torch.spans`."""
     if not can_share_prefixes(model):
         return False
     device = next(model.parameters()).device
-    ids = tuple(i % model.config.get_text_config().vocab_size for i in range(3, 15))
+    vocabulary = model.config.get_text_config().vocab_size
+    ids = tuple(i % vocabulary for i in range(3, 15))
     rows = [
         token_row(ids[: 5 + i], range(4, 5 + i), share_prompt=share) for i, share in ((0, True), (5, True), (3, False))
+    ]
+    others = [
+        *rows[:2],
+        token_row([*ids[:4], *[(i + 1) % vocabulary for i in ids[4:8]]], range(4, 8), share_prompt=False),
     ]
     with torch.no_grad():
         expected_NH = wanted_hidden(model, pack(rows, device)).float()
         register()
         model.config.get_text_config()._attn_implementation = NAME
         try:
-            found_NH = wanted_hidden(model, pack_stream(rows, device)).float()
+            found_NH, again_NH = (wanted_hidden(model, pack_stream(some, device)).float() for some in (rows, others))
         except (TypeError, ValueError, RuntimeError):
             return False
-    rounding = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.05
-    return bool((found_NH - expected_NH).norm() <= rounding * expected_NH.norm())
+    exact = next(model.parameters()).dtype == torch.float32 and not torch.is_autocast_enabled(device.type)
+    own = sum(len(row.wanted) for row in rows[:2])
+    scale = float(expected_NH.norm())
+    leaked, off = float((found_NH - again_NH)[:own].norm()), float((found_NH - expected_NH).norm())
+    return leaked <= 1e-6 * scale and off <= (1e-3 if exact else 0.05) * scale
 
 
 def wanted_logits(model: PreTrainedModel, batch: MicroBatch) -> Tensor:

@@ -102,6 +102,9 @@ def register() -> None:
         if spans is None:
             found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **named)
             return found
+        if torch.is_autocast_enabled(query.device.type):  # as torch's own attention has it
+            dtype = torch.get_autocast_dtype(query.device.type)
+            query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
         scale = named.get("scaling") or query.shape[-1] ** -0.5
         return attend(query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1), spans, scale)[
             None
