@@ -155,9 +155,11 @@ def test_texts_that_do_not_fit_are_judged_by_what_fits(checkpoint: Path) -> None
     assert failed.outcome is Outcome.GRADER_ERROR
     assert failed.message is not None
     assert "200 tokens, and the reward model reads 128" in failed.message
-    (refused,) = served.grade(group("2", messages=[{"role": "user", "content": ""}]))
-    assert isinstance(refused, Grade)
-    assert refused.outcome is Outcome.GRADER_ERROR
+    for messages, sentence in ([{"role": "user", "content": ""}], "no tokens"), ([], "the item has no messages"):
+        (refused,) = served.grade(group("2", messages=messages))
+        assert isinstance(refused, Grade)
+        assert refused.outcome is Outcome.GRADER_ERROR
+        assert sentence in (refused.message or "")
 
 
 def test_the_version_of_the_grader_is_that_of_its_weights(folder: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -71,6 +71,8 @@ class RewardGrader:
     def _grade(self, group: Group) -> list[Grade]:
         row = group.item.row
         try:
+            if not row.get("messages"):
+                raise DataError("the item has no messages, and a reward model reads a completion behind its prompt")
             prompt = self._encoder.prompt(row["messages"], row.get("tools") or ())
         except DataError as error:
             return [Grade.error(ERROR_KIND, str(error))] * len(group.rollouts)
