@@ -15,6 +15,7 @@ from rft_core.cli import COMMANDS
 from rft_core.cli.output import echo_json, literal, open_console
 from rft_core.errors import PluginError, UnknownNameError, nearest
 from rft_core.registry import HOOK_OF_KIND, Kind, PluginStatus, Registered, Registry
+from rft_core.specs import OptimizerPartSpec
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -51,12 +52,15 @@ def show_command(name: str, as_json: bool) -> None:
     kind, found = _find(Registry.discover(), name)
     config = getattr(found.spec, "config", None)
     values: dict[str, Any] = {
-        "component": f"{kind}/{found.spec.name}",
+        "component": f"{kind}/{_qualified(found)}",
         "summary": found.spec.summary,
         "distribution": found.owner.distribution,
         "version": found.owner.version,
         "fields": [] if config is None else list(fields_of(config)),
     }
+    preset = _preset_of(found)
+    if preset is not None:
+        values["sets"] = preset
     if as_json:
         echo_json(values)
         return
@@ -65,6 +69,11 @@ def show_command(name: str, as_json: bool) -> None:
     console = open_console()
     console.print(literal(values["component"], "bold"))
     console.print(literal(f"{values['summary']}\nfrom {found.owner}"))
+    if preset is not None:
+        import yaml
+
+        console.print(literal(yaml.safe_dump(preset, sort_keys=False).rstrip()))
+        return
     if not values["fields"]:
         console.print(literal("It has no settings.", "dim"))
         return
@@ -75,6 +84,18 @@ def show_command(name: str, as_json: bool) -> None:
         default = "required" if field["required"] else field["default"]
         table.add_row(*(literal(cell) for cell in (field["name"], field["type"], default, field["description"])))
     console.print(table)
+
+
+def _qualified(found: Registered) -> str:
+    """The component's name; that of a part of an optimizer is unique in its role."""
+    spec = found.spec
+    return f"{spec.role}/{spec.name}" if isinstance(spec, OptimizerPartSpec) else spec.name
+
+
+def _preset_of(found: Registered) -> dict[str, Any] | None:
+    """What a preset sets; None for everything else."""
+    spec = found.spec
+    return dict(spec.function()) if isinstance(spec, OptimizerPartSpec) and spec.role == "preset" else None
 
 
 def _status(plugin: PluginStatus) -> dict[str, Any]:

@@ -120,6 +120,10 @@ def test_unknown_command_names_the_nearest(call: Call) -> None:
             ["plugins", "show", "grader/strng_check"],
             "there is no grader named 'strng_check'; did you mean 'string_check'?",
         ),
+        (
+            ["plugins", "show", "preset/gropo"],
+            "there is no component named 'preset/gropo'; did you mean 'preset/grpo'?",
+        ),
         (["plugins", "show", "grdr/x"], "there is no kind of component named 'grdr'; did you mean 'grader'?"),
         (["plugins", "show", "strng_check"], "there is no component named 'strng_check'; did you mean 'string_check'?"),
     ],
@@ -188,6 +192,16 @@ def test_plugins_tells_what_is_broken(call: Call, tmp_path: Path, monkeypatch: p
     assert result.code == 2
     assert "the command 'acme' of cli_test_commands 1.0 cannot be loaded: OSError: half installed" in result.err
     assert call("runs", "--dir", tmp_path).code == 0
+
+
+def test_plugins_show_says_what_a_preset_sets() -> None:
+    """Part by part, as a run file would; a part of an optimizer is found by its role and name."""
+    values = call("plugins", "show", "preset/dapo", "--json").json
+    assert values["component"] == "optimizer_part/preset/dapo"
+    assert values["sets"]["objective"] == {"type": "clip", "low": 0.2, "high": 0.28}
+    assert "high: 0.28" in call("plugins", "show", "optimizer_part/preset/dapo").output
+    fields = call("plugins", "show", "objective/clip", "--json").json["fields"]
+    assert [field["name"] for field in fields] == ["low", "high", "dual"]
 
 
 def test_plugins_show_describes_fields(call: Call) -> None:
