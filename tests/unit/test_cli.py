@@ -194,12 +194,12 @@ def test_plugins_tells_what_is_broken(call: Call, tmp_path: Path, monkeypatch: p
     assert call("runs", "--dir", tmp_path).code == 0
 
 
-def test_plugins_show_says_what_a_preset_sets() -> None:
+def test_plugins_show_says_what_a_preset_sets(call: Call) -> None:
     """Part by part, as a run file would; a part of an optimizer is found by its role and name."""
     values = call("plugins", "show", "preset/dapo", "--json").json
     assert values["component"] == "optimizer_part/preset/dapo"
     assert values["sets"]["objective"] == {"type": "clip", "low": 0.2, "high": 0.28}
-    assert "high: 0.28" in call("plugins", "show", "optimizer_part/preset/dapo").output
+    assert "high: 0.28" in call("plugins", "show", "optimizer_part/preset/dapo").out
     fields = call("plugins", "show", "objective/clip", "--json").json["fields"]
     assert [field["name"] for field in fields] == ["low", "high", "dual"]
 
