@@ -29,17 +29,20 @@ PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' progress bars, which would be the only output of an otherwise silent load, and
-    without the FutureWarnings of the libraries below, which are for those who write code against them."""
+    """Without transformers' progress bars and warnings, which would be the only output of an otherwise silent load (what
+    weights lack is an error of our own, or a head that is meant to be new), and without the FutureWarnings of the
+    libraries below, which are for those who write code against them."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
 
