@@ -40,8 +40,15 @@ def graded_by(groups: tuple[GradedGroup, ...], grade: Grade) -> tuple[GradedGrou
     return tuple(replace(g, grades=tuple(grade for _ in g.grades)) for g in groups)
 
 
-@pytest.mark.parametrize("settings", [{}, {"weight_decay": 0.1}, {"lora": {"rank": 4}}], ids=["plain", "decay", "lora"])
-@pytest.mark.parametrize("name", [p for p in PRESETS if p != "distillation"])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        *((preset, {}) for preset in PRESETS if preset != "distillation"),
+        ("grpo", {"weight_decay": 0.1}),
+        ("ppo", {"weight_decay": 0.1}),
+        ("cispo", {"lora": {"rank": 4}}),
+    ],
+)
 def test_a_constant_grader_changes_nothing(folder: Path, tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
     """From the first step on the policy is bit-identical, whatever the constant, also after updates that left
     momentum: for every preset whose teacher is the grader."""
