@@ -53,7 +53,7 @@ class Case:
     checkpointing: bool = False
     updates: int = 3
     """Per round and side."""
-    ours: dict[str, Any] = field(default_factory=lambda: {"packing": True, "micro_batch_tokens": 8192})
+    ours: dict[str, Any] = field(default_factory=lambda: {"packing": True, "micro_batch_tokens": 2400})
 
 
 CASES = {

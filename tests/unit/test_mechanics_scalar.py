@@ -164,6 +164,19 @@ def test_a_published_critic_adapter_is_one_that_peft_loads(folder: Path, tmp_pat
     assert sorted(again.parameters) == sorted(trainer.parameters)
 
 
+def test_a_critic_merged_into_its_base_has_its_values(folder: Path, tmp_path: Path) -> None:
+    """What `export --merge` makes of its adapter is a folder with a head, in transformers' class and in ours."""
+    from rft_torch.export import merge_adapter
+
+    for name in ("save", "out"):
+        (tmp_path / name).mkdir()
+    trainer = trained(folder, lora=LoraSettings(rank=2))
+    trainer.save(tmp_path / "save")
+    assert merge_adapter(ModelRef(path=folder), tmp_path / "save" / "policy", tmp_path / "out") < 1e-4
+    merged = load_scalar_model(ModelRef(path=tmp_path / "out"))
+    assert torch.allclose(alone(merged, ragged()), trainer.values(ragged())[1], atol=1e-4)
+
+
 def test_an_adapter_with_a_head_does_not_fit_a_language_model(folder: Path, tmp_path: Path) -> None:
     """And one without does not fit a critic: a sentence each."""
     (tmp_path / "critic").mkdir()

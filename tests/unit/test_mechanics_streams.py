@@ -66,6 +66,14 @@ def test_first_fit_decreasing_fills_streams() -> None:
     assert sorted(sorted(rows[i].remainder for i in stream) for stream in streams) == [[2, 3, 5], [4, 6]]
 
 
+def test_rows_of_a_prompt_are_placed_together_and_the_longest_first() -> None:
+    """Two prompts whose rows come in turns: a stream each, none of them holding a prefix twice."""
+    prompts = ([1] * 6, [2] * 6)
+    rows = [token_row([*prompts[n % 2], *[3] * (1 + n)], range(6, 7 + n), share_prompt=True) for n in range(6)]
+    streams = plan_streams(rows, 20)
+    assert streams == [[5, 3, 1], [4, 2, 0]]
+
+
 def test_a_stream_pays_no_padding() -> None:
     """Positions restart with each row behind its prefix, and nothing but tokens of the rows is there."""
     rows = [

@@ -95,10 +95,12 @@ def merge_adapter(base: ModelRef, adapter: Path, out: Path) -> float:
 
     from rft_torch.lora import merge
     from rft_torch.models import load_model, quiet
-    from rft_torch.weights import copy_side_files, publish_full
+    from rft_torch.scalar import config_of, is_scalar, load_scalar_model
+    from rft_torch.weights import copy_side_files, publish_full, write_config
 
+    load = load_scalar_model if _json(adapter / "adapter_config.json").get("modules_to_save") else load_model
     with quiet():
-        model = load_model(ModelRef(path=base.path, dtype="float32", adapter=adapter))
+        model = load(ModelRef(path=base.path, dtype="float32", adapter=adapter))
         before = _probe(model)
         merge(model)
         difference = float((_probe(model) - before).abs().max())
@@ -110,17 +112,24 @@ def merge_adapter(base: ModelRef, adapter: Path, out: Path) -> float:
     publish_full(model, out, dtype=getattr(torch, base.dtype))
     copy_side_files(adapter, out, config=False)
     (out / "adapter_config.json").unlink(missing_ok=True)
+    if is_scalar(model):  # the base may be a language model
+        write_config({**config_of(model), "dtype": base.dtype}, out)
     copy_side_files(base.path, out)
     return difference
 
 
 def _probe(model: Any) -> torch.Tensor:
-    """Logits on a few random tokens."""
+    """Logits on a few random tokens; of a model with a head of one output, that head's at every position."""
     import torch
+
+    from rft_torch.scalar import is_scalar, scalar_values
 
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(model.config.get_text_config().vocab_size, (2, PROBE_TOKENS), generator=generator)
     with torch.no_grad():
+        if is_scalar(model):
+            hidden_NH = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state.flatten(0, 1)
+            return scalar_values(model, hidden_NH)
         logits: torch.Tensor = model(input_ids=tokens, use_cache=False).logits
     return logits
 
