@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from process import answer, hold_peak, measure_memory, seconds, touch
+from process import answer, hold_peak, measure_memory, same_adapter, seconds, touch
 
 from rft_core.registry import Registry
 from rft_core.specs import BuildContext
@@ -24,6 +24,7 @@ def main(folder: Path) -> None:
     torch.set_num_threads(workload["threads"])
     optimizer, batch = build(folder, workload), batch_of(workload)
     trainer = optimizer._trainer
+    same_adapter(trainer.model)
     touch(trainer.model)
     loaded = measure_memory()
     hold_peak()

@@ -40,6 +40,16 @@ def touch(model: Any) -> None:
         parameter.detach().sum()
 
 
+def same_adapter(model: Any) -> None:
+    """Give the adapter's first matrices numbers that are the same on both sides, so that gradients can be compared."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in sorted(model.named_parameters()):
+        if "lora_A" in name:
+            parameter.data.copy_(torch.randn(parameter.shape, generator=generator) / parameter.shape[1] ** 0.5)
+
+
 def hold_peak() -> None:
     """Let the peak start at what is in memory now (Linux: 5 to clear_refs)."""
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from process import answer, hold_peak, measure_memory, seconds, touch
+from process import answer, hold_peak, measure_memory, same_adapter, seconds, touch
 
 
 def main(folder: Path) -> None:
@@ -21,6 +21,7 @@ def main(folder: Path) -> None:
     torch.set_num_threads(workload["threads"])
     trainer = build(folder, workload)
     inputs = prepared(workload)
+    same_adapter(trainer.model)
     touch(trainer.model)
     loaded = measure_memory()
     hold_peak()
