@@ -22,17 +22,18 @@ run: install
 
 install: $(VENV)/.installed
 
+# The build backend once, and not anew for each of our packages.
 $(VENV)/.installed: $(PROJECT_FILES)
 	$(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) torch==2.13.0
-	$(PIP_INSTALL) --editable '.[dev]' $(patsubst %,--editable %,$(filter-out .,$(PACKAGES)))
+	$(PIP_INSTALL) torch==2.13.0 hatchling editables
+	$(PIP_INSTALL) --no-build-isolation --editable '.[dev]' $(patsubst %,--editable %,$(filter-out .,$(PACKAGES)))
 	touch $@
 
 # Apart, so that components which only tests use are in no list that users choose from.
 develop: $(VENV)/.develop
 
 $(VENV)/.develop: $(VENV)/.installed $(TEST_PLUGIN)/pyproject.toml
-	$(PIP_INSTALL) --editable $(TEST_PLUGIN)
+	$(PIP_INSTALL) --no-build-isolation --editable $(TEST_PLUGIN)
 	touch $@
 
 test: develop

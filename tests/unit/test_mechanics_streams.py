@@ -129,9 +129,9 @@ def test_spans_attend_as_under_a_block_diagonal_causal_mask(monkeypatch: pytest.
 
 
 def test_attention_passes_gradcheck() -> None:
-    """Numeric differences, with padding in buckets."""
+    """Numeric differences along a random direction, with padding in buckets."""
     cuts, states = stream(torch.float64)
-    assert torch.autograd.gradcheck(lambda *s: attend(*s, cut(cuts, CPU), 0.4), states)
+    assert torch.autograd.gradcheck(lambda *s: attend(*s, cut(cuts, CPU), 0.4), states, fast_mode=True)
 
 
 def test_attention_in_bfloat16_is_as_close_as_torchs() -> None:
