@@ -1,10 +1,11 @@
 """What becomes of training on rollouts that are some policy versions old, with and without a correction.
 
-    python benchmarks/learning/off_policy.py --seeds 5
+    python benchmarks/learning/off_policy.py --seeds 5 --rate 1e-4 --steps 64
 
 Step s trains on rollouts of version max(0, s − 1 − lag): the schedule of a pipeline that is `lag` steps deep, run one
-after the other, so that it repeats to the bit. Warm start, rows and settings are those of `algorithms.py`; the
-learning rate is twice as high, so that four versions make a difference. Four ways to use such rollouts:
+after the other, so that it repeats to the bit. Warm start, rows and batches are those of `algorithms.py`. How old a
+rollout is depends on the learning rate: at 8e-4 four versions are the whole of what there is to learn. Four ways to use
+such rollouts:
 
     uncorrected   ratios against the trainer's own log-probabilities, nothing for what lies between
     clipped       ratios against the sampler's: what moved too far since sampling is clipped
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runs import STEPS, interval, warm_up
+from runs import interval, warm_up
 
 LAG = 4
 BATCH, SAMPLES = 32, 16
@@ -35,7 +36,7 @@ WAYS: dict[str, tuple[int, dict[str, Any]]] = {
     "truncated": (LAG, {**TRAINER, "correction": {"type": "truncated", "max": 2.0}}),
     "masked": (LAG, {**TRAINER, "correction": {"type": "masked", "min": 0.5, "max": 2.0}}),
 }
-OPTIMIZER = {"type": "policy_gradient", "learning_rate": 8e-4, "betas": [0.9, 0.99], "threads": 1}
+OPTIMIZER = {"type": "policy_gradient", "betas": [0.9, 0.99], "threads": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5, help="how many seeds, from 1")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
+    parser.add_argument("--rate", type=float, default=1e-4, help="learning rate")
+    parser.add_argument("--steps", type=int, default=64, help="steps")
     options = parser.parse_args()
     seeds = range(1, options.seeds + 1)
     with tempfile.TemporaryDirectory() as name:
@@ -55,10 +58,12 @@ def main() -> None:
         with ProcessPoolExecutor(options.jobs) as pool:
             list(pool.map(warm_up, [folder] * len(seeds), seeds))
             cases = [(way, seed) for seed in seeds for way in WAYS]
-            results = pool.map(train_way, [folder] * len(cases), *zip(*cases, strict=True))
+            ways, order = zip(*cases, strict=True)
+            n = len(cases)
+            results = pool.map(train_way, [folder] * n, ways, order, [options.rate] * n, [options.steps] * n)
             done = dict(zip(cases, results, strict=True))
     print(
-        f"{len(seeds)} seeds, {STEPS} steps.\n\n| rollouts | way | while learning | accuracy | accuracy − on-policy |\n|---|---|---|---|---|"
+        f"{len(seeds)} seeds, {options.steps} steps, a learning rate of {options.rate:g}.\n\n| rollouts | way | while learning | accuracy | accuracy − on-policy |\n|---|---|---|---|---|"
     )
     for way, (lag, _) in WAYS.items():
         results = [done[way, seed] for seed in seeds]
@@ -68,7 +73,7 @@ def main() -> None:
         print(f"| {old} | {way} | {learning} | {final} | {interval(apart, sign=True) if lag else '–'} |")
 
 
-def train_way(folder: Path, way: str, seed: int) -> Result:
+def train_way(folder: Path, way: str, seed: int, rate: float, steps: int) -> Result:
     """One training, in this process: sample with an old version, grade, update, publish."""
     import torch
 
@@ -81,17 +86,17 @@ def train_way(folder: Path, way: str, seed: int) -> Result:
     model = ModelRef(path=folder / f"warm-{seed}" / "stages" / "1-warm-up" / "final")
     context = BuildContext(base_dir=folder, seed=seed, model=model, sampling=SamplingParams(max_tokens=32))
     registry = Registry.discover()
-    optimizer = registry.build("optimizer", {**OPTIMIZER, **settings}, context)
+    optimizer = registry.build("optimizer", {**OPTIMIZER, "learning_rate": rate, **settings}, context)
     sampler = registry.build("sampler", {"type": "transformers"}, context)
     source = {"type": "arithmetic", "digits": 2}
     train = registry.build("data_source", {**source, "count": 16000, "split": "train", "seed": seed}, context)
     test = registry.build("data_source", {**source, "count": 512, "split": "test"}, context)
     versions = [publish(optimizer, folder, f"{way}-{seed}", 0)]
     shares = []
-    for step in range(1, STEPS + 1):
+    for step in range(1, steps + 1):
         groups = sampled(sampler, versions[max(0, step - 1 - lag)], train, step, seed)
         shares.append(sum(g.reward or 0 for x in groups for g in x.grades) / (BATCH * SAMPLES))
-        optimizer.step(TrainBatch(step=step, total_steps=STEPS, groups=groups))
+        optimizer.step(TrainBatch(step=step, total_steps=steps, groups=groups))
         versions.append(publish(optimizer, folder, f"{way}-{seed}", step))
     return Result(learning=sum(shares) / len(shares), final=tested(sampler, versions[-1], test, seed))
 
