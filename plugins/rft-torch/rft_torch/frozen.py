@@ -11,10 +11,9 @@ from torch import Tensor
 
 from rft_core.types import ModelRef
 from rft_torch.batching import TokenRow
-from rft_torch.forward import can_share_prefixes, pack, wanted_hidden, wanted_logits
-from rft_torch.logprobs import token_logprobs
+from rft_torch.forward import can_share_prefixes, pack
 from rft_torch.models import load_model
-from rft_torch.output_layer import hidden_logprobs, is_plain
+from rft_torch.output_layer import batch_logprobs, is_plain
 
 
 class FrozenModel:
@@ -34,11 +33,5 @@ class FrozenModel:
         # whoever trains may compute under autocast; this model is loaded in the precision it is meant to have
         outside = torch.autocast(self.model.device.type, enabled=False)
         with outside if torch.is_autocast_enabled(self.model.device.type) else nullcontext():
-            if not self._plain:
-                logprobs_N, _ = token_logprobs(wanted_logits(self.model, batch), batch.targets_N, temperature)
-                return logprobs_N
-            output = self.model.get_output_embeddings()
-            logprobs_N, _ = hidden_logprobs(
-                wanted_hidden(self.model, batch), output.weight, output.bias, batch.targets_N, temperature
-            )
+            logprobs_N, _ = batch_logprobs(self.model, batch, temperature, plain=self._plain)
         return logprobs_N

@@ -28,6 +28,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from rft_torch.forward import MicroBatch, wanted_hidden, wanted_logits
+from rft_torch.logprobs import token_logprobs
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -79,6 +82,20 @@ def hidden_logprobs(
     with torch.autocast(hidden_NH.device.type, enabled=False):
         found: tuple[Tensor, Tensor] = function.apply(hidden_NH, weight_VH, bias_V, targets_N, layer, grad)
     return found
+
+
+def batch_logprobs(
+    model: PreTrainedModel, batch: MicroBatch, temperature: float, *, plain: bool, entropy_grad: bool = False
+) -> tuple[Tensor, Tensor]:
+    """(logprobs_N, entropy_N) of the batch's wanted tokens; from hidden states if the model `is_plain`, else from its
+    logits."""
+    if not plain:
+        logits_NV = wanted_logits(model, batch)
+        return token_logprobs(logits_NV, batch.targets_N, temperature, entropy_grad=entropy_grad)
+    hidden_NH, output = wanted_hidden(model, batch), model.get_output_embeddings()
+    return hidden_logprobs(
+        hidden_NH, output.weight, output.bias, batch.targets_N, temperature, entropy_grad=entropy_grad
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class TrainerConfig(ComponentConfig):
         description="Compute rows one after the other in one stream, each seeing its own tokens and prompt alone, in place of padding them.",
     )
     activation_checkpointing: bool = Field(
-        False, description="Keep the inputs of layers alone and compute the layers again: less memory, a third slower."
+        False, description="Keep the inputs of layers alone and compute the layers again: less memory, more time."
     )
 
 

@@ -33,12 +33,11 @@ from rft_torch.forward import (
     wanted_hidden,
     wanted_logits,
 )
-from rft_torch.logprobs import token_logprobs
 from rft_torch.lora import adapter_off, add_lora, check_same_lora
 from rft_torch.lora_linear import fuse
 from rft_torch.memory import enough_memory
 from rft_torch.models import load_model
-from rft_torch.output_layer import hidden_logprobs, is_plain
+from rft_torch.output_layer import batch_logprobs, is_plain
 from rft_torch.quantized import adamw_8bit
 from rft_torch.recompute import checkpoint_layers
 from rft_torch.scalar import config_of, is_scalar, scalar_values
@@ -198,14 +197,9 @@ class Trainer:
     ) -> tuple[MicroBatch, Tensor, Tensor]:
         """The rows as tensors, and of each wanted token logprobs_N (with gradient) and entropy_N (without, unless
         `entropy_grad`)."""
-        if not self._plain_output:
-            batch, logits_NV = self.logits(rows)
-            return batch, *token_logprobs(logits_NV, batch.targets_N, temperature, entropy_grad=entropy_grad)
         batch = self.pack(rows)
-        hidden_NH = wanted_hidden(self.model, batch)
-        output = self.model.get_output_embeddings()
-        return batch, *hidden_logprobs(
-            hidden_NH, output.weight, output.bias, batch.targets_N, temperature, entropy_grad=entropy_grad
+        return batch, *batch_logprobs(
+            self.model, batch, temperature, plain=self._plain_output, entropy_grad=entropy_grad
         )
 
     def values(self, rows: Sequence[TokenRow]) -> tuple[MicroBatch, Tensor]:
