@@ -127,6 +127,14 @@ def test_a_sampler_that_computes_something_else_stops_the_step(folder: Path, tmp
     assert step(build(folder, max_logprob_diff=100.0), random_groups(1)).metrics["logprob_diff_mean"] < 100
 
 
+def test_the_sampler_is_compared_where_the_first_part_teaches_nothing(folder: Path) -> None:
+    """Of two updates the first has equal rewards alone: sampler and trainer are compared in the second."""
+    groups = random_groups(1, groups=2)
+    dead = replace(groups[0], grades=tuple(Grade.score(0.5) for _ in groups[0].grades))
+    metrics = step(build(folder, updates_per_step=2), (dead, groups[1])).metrics
+    assert metrics["logprob_diff_mean"] > 0
+
+
 def test_a_rollout_beyond_the_context_is_named(folder: Path, tmp_path: Path) -> None:
     """The model reads 128 tokens; a position it has never seen is not computed with."""
     optimizer = build(folder)
