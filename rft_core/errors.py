@@ -38,14 +38,22 @@ class ConfigError(RftError, ValueError):
 
 
 class UnknownNameError(ConfigError, LookupError):
-    """A name that nothing is registered under."""
+    """A name that nothing is registered under. `instead` says what to write, where the nearest name is not meant."""
 
     reason = "UNKNOWN_NAME"
 
     def __init__(
-        self, what: str, name: str, choices: Iterable[str], *, where: str | None = None, hint: str = ""
+        self,
+        what: str,
+        name: str,
+        choices: Iterable[str],
+        *,
+        where: str | None = None,
+        hint: str = "",
+        instead: str | None = None,
     ) -> None:
-        super().__init__(f"there is no {what} named '{name}'{nearest(name, choices)}{hint}", where=where)
+        tail = f"; {instead}" if instead else nearest(name, choices)
+        super().__init__(f"there is no {what} named '{name}'{tail}{hint}", where=where)
 
 
 class PluginError(RftError, ImportError):
@@ -190,9 +198,10 @@ class StopRequested(RftError):
 def nearest(name: str, choices: Iterable[str]) -> str:
     """The tail of an error sentence: the nearest valid name, or all of them if none is near."""
     options = sorted(choices)
-    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, options, n=5, cutoff=0.6)
     if close:
-        return f"; did you mean '{close[0]}'?"
+        swapped = [option for option in close if sorted(option) == sorted(name)]  # gpro is grpo, not gspo
+        return f"; did you mean '{(swapped or close)[0]}'?"
     if not options:
         return "; none is installed"
     return f"; choose from {', '.join(options)}"

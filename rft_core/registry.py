@@ -227,11 +227,23 @@ class Registry:
                 f"{p.owner} ({p.message})" for p in self.plugins if p.status in ("error", "incompatible", "disabled")
             ]
             hint = f". These plugins are not loaded: {'; '.join(broken)}" if broken else ""
-            raise UnknownNameError(kind.replace("_", " "), name, self.names(kind), where=where, hint=hint)
+            instead = self._as_preset(name) if kind == "optimizer" else None
+            what = kind.replace("_", " ")
+            raise UnknownNameError(what, name, self.names(kind), where=where, hint=hint, instead=instead)
         if len(found) > 1:
             owners = " and ".join(str(r.owner) for r in found)
             raise PluginError(f"the {kind.replace('_', ' ')} '{name}' is registered by {owners}; uninstall all but one")
         return found[0]
+
+    def _as_preset(self, name: str) -> str | None:
+        """How to ask for the preset that was taken for an optimizer; None if there is none of this name."""
+        if f"preset/{name}" not in self._components["optimizer_part"]:
+            return None
+        for optimizer, (found, *_) in self._components["optimizer"].items():
+            if isinstance(found.spec, OptimizerSpec) and found.spec.preset is not None:
+                key, _ = found.spec.preset
+                return f"it is an {key}: {{type: {optimizer}, {key}: {name}}}"
+        return None
 
     def describe(self, kind: Kind, name: str) -> PluginOwner:
         return self.registered(kind, name).owner
@@ -247,7 +259,7 @@ class Registry:
         config_class: type[BaseModel] = found.spec.config  # type: ignore[union-attr]
         values = {k: v for k, v in raw.items() if k != "type" or "type" in config_class.model_fields}
         if isinstance(found.spec, OptimizerSpec) and found.spec.preset is not None:
-            values = self._with_preset(*found.spec.preset, values, where)
+            values = self._with_preset(found.spec, values, where)
         config = _checked(config_class, values, where)
         if isinstance(found.spec, OptimizerSpec):
             for key, (role, settings) in found.spec.parts(config).items():
@@ -256,26 +268,39 @@ class Registry:
 
     def part(self, role: str, raw: Mapping[str, Any], *, where: str) -> Part:
         """The part of an optimizer that `raw` names, with its settings checked by its own config class."""
-        found = self._registered_part(role, raw, where)
+        found = self._registered_part(role, raw.get("type"), f"{where}.type")
         spec = found.spec
         assert isinstance(spec, OptimizerPartSpec)
         settings = _checked(spec.config, {k: v for k, v in raw.items() if k != "type"}, where)
         return Part(name=spec.name, function=spec.function, settings=settings)
 
-    def _registered_part(self, role: str, raw: Mapping[str, Any], where: str) -> Registered:
-        name = raw.get("type")
+    def _registered_part(self, role: str, name: object, where: str) -> Registered:
         named = f"{role}/{name}"
         if named not in self._components["optimizer_part"]:
             names = [n.removeprefix(f"{role}/") for n in self.names("optimizer_part") if n.startswith(f"{role}/")]
-            raise UnknownNameError(f"{role} part", str(name), names, where=f"{where}.type")
+            raise UnknownNameError(role if role == "preset" else f"{role} part", str(name), names, where=where)
         return self.registered("optimizer_part", named)
 
-    def _with_preset(self, key: str, default: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    def parts_of(self, spec: OptimizerSpec, config: BaseModel) -> Iterator[OptimizerPartSpec]:
+        """The parts that an optimizer's settings name."""
+        for key, (role, settings) in spec.parts(config).items():
+            part = self._registered_part(role, settings.get("type"), f"{key}.type").spec
+            assert isinstance(part, OptimizerPartSpec)
+            yield part
+
+    def _with_preset(self, spec: OptimizerSpec, values: Mapping[str, Any], where: str) -> dict[str, Any]:
         """The preset's settings, and over them what the run file sets."""
-        name = values.get(key, default)
-        found = self._registered_part("preset", {"type": name}, f"{where}.{key}").spec
-        assert isinstance(found, OptimizerPartSpec)
-        merged: dict[str, Any] = merge(found.function(), values)
+        assert spec.preset is not None
+        key, default = spec.preset
+        found = self._registered_part("preset", values.get(key, default), f"{where}.{key}")
+        assert isinstance(found.spec, OptimizerPartSpec)
+        preset = found.spec.function()
+        if unknown := sorted(preset.keys() - spec.config.model_fields.keys()):
+            raise PluginError(
+                f"the preset '{found.spec.name}' of {found.owner} sets '{unknown[0]}', and the optimizer '{spec.name}' "
+                f"has no such key{nearest(unknown[0], spec.config.model_fields)}"
+            )
+        merged: dict[str, Any] = merge(preset, values)
         return merged
 
     def digest_of(self, kind: Kind, raw: Mapping[str, Any]) -> str:
@@ -289,7 +314,7 @@ class Registry:
         if isinstance(found.spec, OptimizerSpec):
             for key, (role, settings) in found.spec.parts(config).items():
                 part = self.part(role, settings, where=key)
-                owner = self._registered_part(role, settings, key).owner
+                owner = self._registered_part(role, settings.get("type"), f"{key}.type").owner
                 parts.append([key, part.name, part.settings.model_dump(mode="json"), str(owner)])
         return digest(parts)
 

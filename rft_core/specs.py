@@ -56,6 +56,8 @@ class BuildContext:
     """Set in the engine's process, None in workers."""
     sampling: SamplingParams | None = None
     """The run's sampling settings, for optimizers that rebuild the behaviour distribution."""
+    train: DataSource | None = None
+    """The run's training rows, for optimizers that want to look at them before the first step."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Core settings a component may need: `total_steps`."""
     build_grader: Callable[[Mapping[str, Any]], Grader] | None = None
@@ -148,6 +150,8 @@ class OptimizerPartSpec:
     """Called with what its role is given, then its settings. That of a `preset` takes nothing."""
     summary: str
     config: type[BaseModel] = NoSettings
+    min_group_size: int = 1
+    """Rollouts per prompt that it needs to say anything: 2 for an advantage that compares those of one prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Digests of weights, computed without torch.
+"""Digests of weights, and what kind of model they are, computed without torch.
 
 The digest of a version covers names, dtypes, shapes and bytes of its tensors, not the layout of the
 file that carries them: two files with the same tensors in another order have the same digest.
@@ -12,6 +12,7 @@ import json
 import mmap
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ from rft_core.errors import IntegrityError, ModelError
 FULL_FILE = "model.safetensors"
 ADAPTER_FILE = "adapter_model.safetensors"
 MAX_HEADER_BYTES = 100_000_000
+SCORERS = ("ForSequenceClassification", "SEQ_CLS")
+"""How the settings of a model, or of an adapter, say that it scores texts."""
 
 
 def tensor_digests(file: Path) -> Mapping[str, list[object]]:
@@ -102,3 +105,13 @@ def verify(folder: Path, expected: str) -> None:
         raise IntegrityError(
             f"the weights in {folder} have digest {found}, but {expected} was announced; they were changed or cut short"
         )
+
+
+def writes_nothing(folder: Path) -> bool:
+    """Whether the settings of a model, or of an adapter, say that it scores texts. Its weights would not: with an output
+    layer that is tied to the embeddings they load as a language model without a word."""
+    said = ""
+    for name, key in (("config.json", "architectures"), ("adapter_config.json", "task_type")):
+        with suppress(OSError, ValueError, AttributeError):  # whoever loads the folder says what is wrong with it
+            said += str(json.loads((folder / name).read_text(encoding="utf-8")).get(key))
+    return any(mark in said for mark in SCORERS)

@@ -68,6 +68,16 @@ def context(folder: Path, *, seed: int = 0, temperature: float = 1.0, top_p: flo
     )
 
 
+class Rows(list[Item]):
+    """Rows as a data source."""
+
+    def item(self, index: int) -> Item:
+        return self[index]
+
+    def fingerprint(self) -> str:
+        return "rows"
+
+
 def rollout(
     ordinal: int,
     sample: int,

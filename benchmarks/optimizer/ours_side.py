@@ -43,7 +43,6 @@ def build(folder: Path, workload: dict[str, Any]) -> Any:
         "old_logprobs": "trainer",
         "threads": workload["threads"],
         "lora": workload["lora"],
-        "activation_checkpointing": workload["checkpointing"],
         **workload["ours"],
     }
     model = ModelRef(path=folder / "model", dtype=workload["compute"])

@@ -50,7 +50,6 @@ class Case:
     prompt: int = 64
     completion: int = 64
     lora: dict[str, Any] | None = None
-    checkpointing: bool = False
     updates: int = 3
     """Per round and side."""
     ours: dict[str, Any] = field(default_factory=lambda: {"packing": True, "micro_batch_tokens": 2400})
@@ -72,6 +71,8 @@ def main() -> None:
     parser.add_argument("--case", action="append", choices=list(CASES), help="All by default.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--trl-rows", type=int, help="Sequences that TRL computes at once; all by default.")
+    parser.add_argument("--trl-checkpointing", action="store_true", help="TRL with activation checkpointing.")
     parser.add_argument("--no-packing", action="store_true", help="Measure this project's padded layout.")
     options = parser.parse_args()
     names = options.case or list(CASES)
@@ -85,7 +86,8 @@ def main() -> None:
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             case = CASES[name]
-            workload = prepare(Path(folder), case, options.threads, packing=not options.no_packing)
+            trl = {"trl_rows": options.trl_rows, "checkpointing": options.trl_checkpointing}
+            workload = prepare(Path(folder), case, trl, options.threads, packing=not options.no_packing)
             rounds = measure(Path(folder), case, options.trl_python, options.rounds)
             print(time_row(name, case, workload, rounds, peaks[case.compute]), flush=True)
             memory.append(memory_row(name, rounds))
@@ -94,7 +96,7 @@ def main() -> None:
     print("\n".join(memory))
 
 
-def prepare(folder: Path, case: Case, threads: int, *, packing: bool) -> dict[str, Any]:
+def prepare(folder: Path, case: Case, trl: dict[str, Any], threads: int, *, packing: bool) -> dict[str, Any]:
     """Write a model with random weights, a tokenizer that both can load, and the workload."""
     import torch
     import transformers
@@ -113,6 +115,8 @@ def prepare(folder: Path, case: Case, threads: int, *, packing: bool) -> dict[st
     rewards = [draw.random() for _ in rows]
     workload = {
         **asdict(case),
+        "trl_rows": trl["trl_rows"] or len(rows),
+        "trl_checkpointing": trl["checkpointing"],
         "threads": threads,
         "learning_rate": 1e-6,
         "prompts": rows,

@@ -42,9 +42,9 @@ def build(folder: Path, workload: dict[str, Any]) -> Any:
         output_dir=str(folder / "trl"),
         use_cpu=True,
         bf16=workload["compute"] == "bfloat16",
-        gradient_checkpointing=workload["checkpointing"],
-        per_device_train_batch_size=rows,
-        gradient_accumulation_steps=1,
+        gradient_checkpointing=workload["trl_checkpointing"],
+        per_device_train_batch_size=workload["trl_rows"],
+        gradient_accumulation_steps=rows // workload["trl_rows"],
         num_generations=group,
         max_completion_length=len(workload["completions"][0]),
         loss_type="grpo",
@@ -68,7 +68,7 @@ def build(folder: Path, workload: dict[str, Any]) -> Any:
     trainer.model_wrapped, trainer.optimizer, trainer.lr_scheduler = trainer.accelerator.prepare(
         trainer.model, trainer.optimizer, trainer.lr_scheduler
     )
-    trainer.current_gradient_accumulation_steps = 1
+    trainer.current_gradient_accumulation_steps = args.gradient_accumulation_steps
     return trainer
 
 
@@ -86,18 +86,22 @@ def prepared(workload: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def update(trainer: Any, inputs: dict[str, torch.Tensor]) -> dict[str, float]:
-    """One pass of `Trainer.training_step` and what follows it in the training loop."""
+    """Passes of `Trainer.training_step` over the batch in parts, and what follows them in the training loop."""
     model = trainer.model_wrapped
     model.train()
-    with trainer.compute_loss_context_manager():
-        loss = trainer.compute_loss(model, dict(inputs))
-    trainer.accelerator.backward(loss)
+    total, size = 0.0, trainer.args.per_device_train_batch_size
+    for start in range(0, len(inputs["prompt_ids"]), size):
+        part = {key: value[start : start + size] if value.ndim else value for key, value in inputs.items()}
+        with trainer.compute_loss_context_manager():
+            loss = trainer.compute_loss(model, part)
+        trainer.accelerator.backward(loss)
+        total += float(loss.detach())
     norm = trainer.accelerator.clip_grad_norm_(model.parameters(), trainer.args.max_grad_norm)
     trainer.optimizer.step()
     trainer.lr_scheduler.step()
     model.zero_grad()
     trainer._metrics["train"].clear()
-    return {"loss": float(loss.detach()), "norm": float(norm)}
+    return {"loss": total, "norm": float(norm)}
 
 
 if __name__ == "__main__":

@@ -150,13 +150,18 @@ def _print(plugins: list[dict[str, Any]], components: dict[Kind, list[dict[str, 
 
 
 def _find(registry: Registry, name: str) -> tuple[Kind, Registered]:
-    """The component that `kind/name` or a name alone means."""
+    """The component that `kind/name` or a name alone means; a part's name does without its role."""
     kind_text, slash, component = name.partition("/")
     kinds: dict[str, Kind] = {k: k for k in HOOK_OF_KIND}
     kind = kinds.get(kind_text.replace("-", "_").replace(" ", "_")) if slash else None
     if kind is not None:
         return kind, registry.registered(kind, component)
     found = [k for k in HOOK_OF_KIND if name in registry.names(k)]
+    parts = [part for part in registry.names("optimizer_part") if part.partition("/")[2] == name]
+    if not found and len(parts) == 1:
+        return "optimizer_part", registry.registered("optimizer_part", parts[0])
+    if not found and parts:
+        raise click.UsageError(f"several parts are named '{name}'{nearest('', parts)}")
     if slash and not found and kind_text not in {n.partition("/")[0] for n in registry.names("optimizer_part")}:
         raise UnknownNameError("kind of component", kind_text, kinds)
     if len(found) == 1:

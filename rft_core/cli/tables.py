@@ -109,6 +109,9 @@ def _facts(summary: Report, run_dir: Path | None) -> Iterator[tuple[str, Text]]:
         yield "tokens", Text(f"{summary['sampled_tokens']:,} sampled, {summary['trained_tokens']:,} trained on")
     if summary.get("dropped"):
         yield "rollouts left out", literal(_counts(summary["dropped"]))
+    if alarms := summary.get("alarms"):
+        told = f"in {alarms['steps']} steps, the last in step {alarms['last_step']}: {alarms['last']}"
+        yield "alarms", literal(told, "yellow")
     if run_dir is not None:
         if status == "succeeded":
             yield "result", literal(run_dir / "final")
@@ -121,7 +124,7 @@ def _per_step(summary: Report) -> str:
 
 def _next_commands(status: str, run_dir: Path) -> list[str]:
     """Commands that this run can follow: it may have sampled nothing, may have no grader of its own, or be one."""
-    from rft_core.runs.assembly import writes_nothing
+    from rft_core.weights import writes_nothing
 
     name = shlex.quote(str(run_dir))
     if status != "succeeded":

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,10 +23,7 @@ from rft_core.specs import BuildContext, GraderSpec, OptimizerSpec
 from rft_core.storage.files import sha256_file, storage
 from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef
-from rft_core.weights import ADAPTER_FILE
-
-SCORERS = ("ForSequenceClassification", "SEQ_CLS")
-"""How the settings of a model, or of an adapter, say that it scores texts."""
+from rft_core.weights import ADAPTER_FILE, writes_nothing
 
 
 def cache_dir() -> Path:
@@ -76,7 +71,7 @@ def check_components(registry: Registry, config: RunConfig, *, where: str = "") 
         raw = getattr(config.data, split)
         if raw is not None:
             registry.configure("data_source", raw, where=at(f"data.{split}"))
-    optimizer, _ = registry.configure("optimizer", config.optimizer, where=at("optimizer"))
+    optimizer, settings = registry.configure("optimizer", config.optimizer, where=at("optimizer"))
     registry.configure("sampler", config.sampler_component, where=at("sampler"))
     _ = config.sampler_worker
     if not makes_policy(registry, config) and (config.grader or config.data.test) is not None:
@@ -95,8 +90,20 @@ def check_components(registry: Registry, config: RunConfig, *, where: str = "") 
         )
     if config.data.test is not None and config.grader is None:
         raise ConfigError("a test split is graded, so the run needs a grader", where=at("grader"))
+    _check_group_size(registry, config, optimizer.spec, settings, at("training.group_size"))
     for number, raw in enumerate(config.observers):
         registry.configure("observer", raw, where=at(f"observers.{number}"))
+
+
+def _check_group_size(registry: Registry, config: RunConfig, spec: Any, settings: BaseModel, where: str) -> None:
+    size = config.training.group_size
+    for part in registry.parts_of(spec, settings):
+        if size < part.min_group_size:
+            raise ConfigError(
+                f"the {part.role} '{part.name}' compares the rollouts of a prompt, and {size} is too few; set "
+                f"{part.min_group_size} or more, or take another {part.role}",
+                where=where,
+            )
 
 
 def graders_in(
@@ -259,16 +266,6 @@ def refuse_to_sample(folder: Path) -> None:
             f"the model in {folder} says how good a text is and writes none, so it is no policy; "
             "use it as grader: {type: reward_model, path: …}"
         )
-
-
-def writes_nothing(folder: Path) -> bool:
-    """Whether the settings of a model, or of an adapter, say that it scores texts. Its weights would not: with an output
-    layer that is tied to the embeddings they load as a language model without a word."""
-    said = ""
-    for name, key in (("config.json", "architectures"), ("adapter_config.json", "task_type")):
-        with suppress(OSError, ValueError, AttributeError):  # whoever loads the folder says what is wrong with it
-            said += str(json.loads((folder / name).read_text(encoding="utf-8")).get(key))
-    return any(mark in said for mark in SCORERS)
 
 
 def model_of(policy: Path, base: ModelRef) -> ModelRef:

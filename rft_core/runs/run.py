@@ -256,6 +256,7 @@ def working(run: Run, *, needs_sampler: bool) -> Iterator[Run]:
         model=run.model,
         run_dir=run.run_dir.path,
         sampling=run.config.sampling,
+        train=run.sources.train,
         settings={"total_steps": run.total_steps},
     )
     with contextlib.ExitStack() as stack:

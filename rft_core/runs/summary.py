@@ -84,10 +84,24 @@ def summarise_run(
         "trained_tokens": sum(line.get("trained_tokens", 0) for line in lines),
         "dropped": dict(dropped),
         "outcomes": dict(outcomes),
+        "alarms": _alarms(run),
         "spend": None if run.ledger is None else asdict(run.ledger.spend()),
         "versions": versions(),
     }
     return summary
+
+
+def _alarms(run: Run) -> dict[str, Any] | None:
+    """In how many steps something looked wrong, and what it was the last time."""
+    found = {
+        (line["step"], line["message"]): None  # a step that was done again after a crash says it again
+        for line in run.run_dir.read_lines(run.run_dir.events)
+        if line["event"] == "alarm"
+    }
+    if not found:
+        return None
+    step, message = max(found, key=lambda one: one[0])
+    return {"steps": len({step for step, _ in found}), "last_step": step, "last": message}
 
 
 def _split_report(run: Run, done: int, best: int | None) -> dict[str, Any] | None:

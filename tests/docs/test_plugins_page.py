@@ -49,7 +49,7 @@ def test_the_stack_keeps_the_contract(env: dict[str, str], tmp_path: Path) -> No
     done = subprocess.run(
         command, cwd=tmp_path, env={"PATH": "/usr/bin:/bin", **env}, capture_output=True, text=True, check=False
     )
-    assert "3 passed" in done.stdout, done.stdout + done.stderr
+    assert "4 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_stack_learns(env: dict[str, str], tmp_path: Path) -> None:

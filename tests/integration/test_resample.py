@@ -78,3 +78,11 @@ def test_groups_of_one_cannot_be_resampled(tmp_path: Path) -> None:
     outcome = engine("run", run_file)
     assert outcome.code == 2
     assert "resample replaces groups without differences" in outcome.errors
+
+
+def test_groups_of_one_need_an_algorithm_that_does_without(tmp_path: Path) -> None:
+    """A sentence with the key, before anything starts."""
+    settings = {"optimizer": {"type": "policy_gradient"}, "training": {"steps": 1, "group_size": 1}}
+    outcome = engine("validate", fast_run(tmp_path, **settings))
+    assert outcome.code == 2
+    assert "training.group_size: the advantage 'group_normalized' compares the rollouts of a prompt" in outcome.errors

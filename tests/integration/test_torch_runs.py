@@ -130,6 +130,8 @@ def test_ppo_survives_a_kill_and_tells_what_looks_wrong(tmp_path: Path) -> None:
     assert "gradient of exactly 0" in alarms[0]["message"]
     run_dir = tmp_path / "a" / "runs" / "tiny"
     assert '"event": "alarm"' in (run_dir / "events.jsonl").read_text()
+    told = json.loads((run_dir / "summary.json").read_text())["alarms"]
+    assert told == {"steps": len(alarms), "last_step": alarms[-1]["step"], "last": alarms[-1]["message"]}
     assert "alarm" in engine("show", run_dir).output
     died = engine("run", files[1], "--name", "tiny", env={**ONE_THREAD, "RFT_FAILPOINT": "update.before_fsync@4"})
     assert died.code == -9

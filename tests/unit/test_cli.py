@@ -124,6 +124,7 @@ def test_unknown_command_names_the_nearest(call: Call) -> None:
             ["plugins", "show", "preset/gropo"],
             "there is no component named 'preset/gropo'; did you mean 'preset/grpo'?",
         ),
+        (["plugins", "show", "token"], "several parts are named 'token'"),
         (["plugins", "show", "grdr/x"], "there is no kind of component named 'grdr'; did you mean 'grader'?"),
         (["plugins", "show", "strng_check"], "there is no component named 'strng_check'; did you mean 'string_check'?"),
     ],
@@ -200,6 +201,7 @@ def test_plugins_show_says_what_a_preset_sets(call: Call) -> None:
     assert values["component"] == "optimizer_part/preset/dapo"
     assert values["sets"]["objective"] == {"type": "clip", "low": 0.2, "high": 0.28}
     assert "high: 0.28" in call("plugins", "show", "optimizer_part/preset/dapo").out
+    assert call("plugins", "show", "dapo", "--json").json == values
     fields = call("plugins", "show", "objective/clip", "--json").json["fields"]
     assert [field["name"] for field in fields] == ["low", "high", "dual"]
 

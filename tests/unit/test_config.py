@@ -78,6 +78,20 @@ def test_wrong_values_are_named_with_what_was_given() -> None:
     assert refusal(name="../x").startswith("name: ")
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"optimizer": "grpo"}, "optimizer: wants a block of settings such as {type: …}, got 'grpo'"),
+        ({"data": {"train": "a.jsonl"}}, "data.train: wants a block of settings such as {type: …}, got 'a.jsonl'"),
+        ({"observers": [3]}, "observers.0: wants a block of settings such as {type: …}, got 3"),
+        ({"sampling": 0.7}, "sampling: wants a block of settings such as {temperature: …}, got 0.7"),
+    ],
+)
+def test_a_value_in_the_place_of_a_block_is_told_how_a_block_begins(changes: dict[str, Any], sentence: str) -> None:
+    """With a key of that block."""
+    assert refusal(**changes) == sentence
+
+
 def test_missing_key_is_named() -> None:
     """A required key that is absent is named by its path."""
     assert refusal(data={}) == "data.train: this key is required"

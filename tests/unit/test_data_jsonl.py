@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,6 @@ import pytest
 from rft_core import DataSource
 from rft_core.errors import DataError
 from rft_core.strict_json import MAX_DEPTH
-from rft_data_jsonl import source as source_module
 from rft_data_jsonl.config import JsonlConfig
 from rft_data_jsonl.source import JsonlSource
 
@@ -134,18 +131,6 @@ def test_a_bad_row_can_be_skipped_and_is_counted(
     assert problem.lower() in source.skipped[0].reason.lower()
 
 
-@pytest.mark.parametrize(
-    ("row", "column"), [(row, column) for _, row, column, _, _ in BAD_ROWS if column and not row.startswith(b"\xff")]
-)
-def test_columns_are_those_of_the_file(tmp_path: Path, row: bytes, column: int) -> None:
-    """White space before a row counts: the column is the place in the line as it stands in the file."""
-    with pytest.raises(DataError) as caught:
-        load(tmp_path, b" \t " + row)
-    assert caught.value.column == 3 + column
-    source = load(tmp_path, GOOD + b"\n \t " + row, on_bad_row="skip")
-    assert [skipped.column for skipped in source.skipped] == [3 + column]
-
-
 def test_integers_up_to_the_largest_double_are_read(tmp_path: Path) -> None:
     """Whatever a double can hold is a number, with all of its digits."""
     numbers = [10**308 + 1, -(10**308), int(1.7976931348623157e308), 0]
@@ -183,121 +168,9 @@ def test_good_rows_come_out_as_they_are(tmp_path: Path) -> None:
     assert source.item(1).index == 1
 
 
-@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n  \n\t\r\n"])
-def test_blank_lines_and_line_ends_do_not_matter(tmp_path: Path, end: bytes) -> None:
-    """Blank lines, CRLF and a missing final newline are tolerated; keys carry the line of the file."""
-    plain = load(tmp_path, GOOD + b"\n" + GOOD)
-    (tmp_path / "other").mkdir()
-    source = load(tmp_path / "other", end + GOOD + end + b"  " + GOOD + b" ")
-    assert len(source) == 2
-    ends = end.count(b"\n")
-    assert keys(source) == [f"rows.jsonl:{ends + 1}", f"rows.jsonl:{2 * ends + 1}"]
-    assert source.item(1).row["answer"] == "a"
-    assert source.fingerprint() == plain.fingerprint()
-
-
-def test_offset_and_limit_split_a_file(tmp_path: Path) -> None:
-    """Two selections that meet share no row and miss none, even where bad rows are skipped."""
-    rows = [GOOD.replace(b'"a"', b'"%d"' % i) for i in range(10)]
-    rows[2] = rows[7] = b"bad"
-    data = b"\n".join(rows)
-    first = load(tmp_path, data, limit=5, on_bad_row="skip")
-    rest = load(tmp_path, data, offset=5, on_bad_row="skip")
-    assert [first.item(i).row["answer"] for i in range(len(first))] == ["0", "1", "3", "4"]
-    assert [rest.item(i).row["answer"] for i in range(len(rest))] == ["5", "6", "8", "9"]
-    assert [s.line for s in (*first.skipped, *rest.skipped)] == [3, 8]
-    assert first.fingerprint() != rest.fingerprint()
-    assert len(load(tmp_path, data, offset=3, limit=4)) == 4
-
-
-@pytest.mark.parametrize(
-    ("data", "settings", "says"),
-    [
-        (b"", {}, "the file is empty"),
-        (b" \n\n", {}, "the file is empty"),
-        (GOOD, {"offset": 1}, "offset 1 passes over all 1 rows"),
-        (b"bad\nbad", {"on_bad_row": "skip"}, "no row can be used; the first error is: rows.jsonl:1:1"),
-    ],
-)
-def test_no_rows_is_an_error(tmp_path: Path, data: bytes, settings: dict[str, object], says: str) -> None:
-    """A source that would be empty says why."""
-    with pytest.raises(DataError, match=says):
-        load(tmp_path, data, **settings)
-
-
-def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
-    """A misspelt path gives the nearest file; a folder is refused."""
-    write(tmp_path, GOOD)
-    with pytest.raises(DataError, match=r"did you mean 'rows\.jsonl'"):
-        JsonlSource(JsonlConfig(path="row.jsonl"), tmp_path)
-    with pytest.raises(DataError, match="is a folder"):
-        JsonlSource(JsonlConfig(path="."), tmp_path)
-
-
-def test_a_line_without_end_cannot_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line over the limit is one bad row; the rows after it keep their line and bytes."""
-    monkeypatch.setattr(source_module, "MAX_ROW_BYTES", 1000)
-    data = GOOD + b"\n" + b"x" * 3500 + b"\n" + GOOD
-    source = load(tmp_path, data, on_bad_row="skip")
-    assert keys(source) == ["rows.jsonl:1", "rows.jsonl:3"]
-    assert "longer than 1000 bytes" in source.skipped[0].reason
-
-
-@pytest.mark.parametrize("change", ["edit", "truncate"])
-def test_a_file_that_changes_under_the_run_is_noticed(tmp_path: Path, change: str) -> None:
-    """Other bytes, or none, where a row was are an error that names the line, never another row."""
-    source = load(tmp_path, GOOD + b"\n" + GOOD)
-    with (tmp_path / "rows.jsonl").open("r+b") as handle:
-        if change == "edit":
-            handle.seek(len(GOOD) + 1 + GOOD.index(b'"q"') + 1)
-            handle.write(b"Q")
-        else:
-            handle.truncate(len(GOOD) + 10)
-    assert source.item(0).row["answer"] == "a"
-    with pytest.raises(DataError, match=r"rows\.jsonl:2: the file was changed"):
-        source.item(1)
-
-
-def test_fingerprint_follows_the_selected_bytes(tmp_path: Path) -> None:
-    """A changed row changes the fingerprint; a change outside the selection does not."""
-    before = load(tmp_path, GOOD + b"\n" + GOOD, limit=1).fingerprint()
-    other = GOOD.replace(b'"a"', b'"b"')
-    assert load(tmp_path, GOOD + b"\n" + other, limit=1).fingerprint() == before
-    assert load(tmp_path, other + b"\n" + GOOD, limit=1).fingerprint() != before
-
-
-def test_threads_may_read_at_once(tmp_path: Path) -> None:
-    """Eight threads that read all rows at once each see every row right."""
-    rows = [GOOD.replace(b'"a"', b'"%d"' % i) for i in range(300)]
-    source = load(tmp_path, b"\n".join(rows))
-    seen: list[list[str]] = []
-
-    def read() -> None:
-        seen.append([source.item(i).row["answer"] for i in range(len(source))])
-
-    threads = [threading.Thread(target=read) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert seen == [[str(i) for i in range(300)]] * 8
-
-
-def test_close_gives_the_file_back(tmp_path: Path) -> None:
-    """No file descriptor stays open, whether the source is closed, dropped, or never came to be."""
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    source = load(tmp_path, GOOD)
-    source.close()
-    source.close()
-    load(tmp_path, GOOD)
-    with pytest.raises(DataError):
-        load(tmp_path, b"bad")
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
-
-
-def test_position_outside_the_source_is_an_index_error(tmp_path: Path) -> None:
-    """There is no counting from the end."""
-    source = load(tmp_path, GOOD)
-    for index in (-1, 1):
-        with pytest.raises(IndexError):
-            source.item(index)
+def test_the_file_and_its_rows_are_chosen_by_the_settings(tmp_path: Path) -> None:
+    """`path` starts at the folder of the run file; `offset` and `limit` count rows."""
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data", b"\n".join([GOOD] * 5))
+    source = JsonlSource(JsonlConfig(path="data/rows.jsonl", offset=1, limit=2), tmp_path)
+    assert keys(source) == ["rows.jsonl:2", "rows.jsonl:3"]

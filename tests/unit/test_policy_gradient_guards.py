@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from tiny_models import REGISTRY, context, graded_group, make_model, random_groups, rollout
 
-from rft_core.errors import ModelError
+from rft_core.errors import ConfigError, ModelError
 from rft_core.types import Grade, GradedGroup, TrainBatch, TrainReport
 from rft_optimizer_policy_gradient.optimizer import PolicyGradient
 
@@ -68,6 +69,8 @@ def test_a_constant_grader_changes_nothing(folder: Path, tmp_path: Path, name: s
     report = step(optimizer, graded_by(random_groups(4), constant), 4)
     assert weights(optimizer, tmp_path / "still") == moved
     assert report.metrics["effective_batch"] == 0
+    (alarm,) = report.alarms
+    assert re.search(r"rewards of (\d+) of \1 groups are all equal|\(\d+ zero_variance\)", alarm)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -84,7 +87,12 @@ def test_bad_batches_leave_the_weights_alone(folder: Path, tmp_path: Path, name:
     assert weights(optimizer, tmp_path / "after") == before
     assert report.trained_tokens == 0
     assert report.dropped == {"empty": 2, "truncated": 2, "grader_error": 2}
-    assert step(optimizer, (), 2).trained_tokens == 0
+    assert len(report.alarms) == 1
+    for counted in ("no rollout was left to learn from", "2 empty", "2 truncated", "2 grader_error"):
+        assert counted in report.alarms[0]
+    nothing = step(optimizer, (), 2)
+    assert nothing.trained_tokens == 0
+    assert nothing.alarms == ("nothing was learned: no rollout was left to learn from (there was none)",)
 
 
 def test_a_gradient_of_zero_is_an_alarm_and_no_update(folder: Path, tmp_path: Path) -> None:
@@ -200,3 +208,9 @@ def test_overlong_answers_cost_more_the_longer_they_are(folder: Path) -> None:
     rollouts = [rollout(0, s, (5,), (6,) * n, (-3.0,) * n) for s, n in enumerate(lengths)]
     report = step(optimizer, (graded_group(0, rollouts, [1.0] * 4),))
     assert report.metrics["reward_mean"] == pytest.approx((1.0 + 1.0 + 0.6 + 0.2) / 4)
+
+
+def test_a_penalty_over_the_whole_answer_is_refused(folder: Path) -> None:
+    """It would say nothing about length."""
+    with pytest.raises(ConfigError, match=r"overlong\.buffer_tokens: answers have at most sampling\.max_tokens: \d+"):
+        build(folder, overlong={"buffer_tokens": 4096})

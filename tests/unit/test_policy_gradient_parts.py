@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 from tiny_models import REGISTRY, context, make_model, random_groups
+from torch import Tensor
 
 from rft_core import BuildContext, ComponentConfig, OptimizerPartSpec, Part, TrainBatch, hookimpl
-from rft_core.errors import ConfigError, UnknownNameError
+from rft_core.errors import BadReplyError, ConfigError, PluginError, UnknownNameError
 from rft_core.registry import PluginOwner, Registry
 from rft_optimizer_policy_gradient.scored import Advantage, Groups, Scored
-from rft_optimizer_policy_gradient.tokens import Rows, Tokens
+from rft_optimizer_policy_gradient.tokens import Rows, Surrogate, Tokens
 
 ESTIMATORS = [n.removeprefix("advantage/") for n in REGISTRY.names("optimizer_part") if n.startswith("advantage/")]
 OBJECTIVES = [n.removeprefix("objective/") for n in REGISTRY.names("optimizer_part") if n.startswith("objective/")]
@@ -58,6 +59,17 @@ def test_a_rollout_alone_in_its_group(name: str) -> None:
     found = sizes(part("advantage", name)([[scored(0.2)], [scored(0.9)], [scored(0.1), scored(0.7)]]))
     assert [row == [None] for row in found[:2]] == [name not in ALONE] * 2
     assert None not in found[2]
+    spec = REGISTRY.registered("optimizer_part", f"advantage/{name}").spec
+    assert isinstance(spec, OptimizerPartSpec)
+    assert spec.min_group_size == (1 if name in ALONE else 2)
+
+
+def test_a_group_without_variance_among_others() -> None:
+    """Exactly 0 in it by estimators that compare within a group, so that it can be told apart from a small advantage.
+    `group_mean_batch_normalized` takes the mean over the batch's tokens off, as its source does."""
+    equal, others = [scored(0.1, 2)] * 3, [[scored(0.3, 1), scored(0.7, 5), scored(0.1, 2)], [scored(0.2), scored(0.9)]]
+    for name in sorted(set(ESTIMATORS) - ALONE - {"group_mean_batch_normalized"}):
+        assert sizes(part("advantage", name)([equal, *others]))[0] == [0.0] * 3, name
 
 
 @pytest.mark.parametrize("name", [n for n in ESTIMATORS if n != "mean_normalized"])
@@ -85,7 +97,7 @@ def test_what_an_estimator_lacks_is_a_sentence() -> None:
     }.items():
         with pytest.raises(ValueError, match=said):
             part("advantage", name)(bare)
-    with pytest.raises(ValueError, match=r"names 'c', which is none of the graders a, b"):
+    with pytest.raises(ValueError, match=r"weights: 'c' is none of the graders a, b"):
         part("advantage", "per_grader_normalized", weights={"c": 1.0})([[scored(0.0), scored(1.0)]])
 
 
@@ -189,25 +201,69 @@ def test_another_plugin_adds_a_part_and_a_preset(tmp_path: Path) -> None:
     assert report.metrics["advantage_abs_mean"] == 2.0
 
 
-def test_an_advantage_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
-    """Too few answers, or NaN: a sentence, before anything is computed."""
-    base = make_model(tmp_path / "m")
-    groups = random_groups(1)
-    for answer, error, said in (
-        (lambda groups, settings: [], ValueError, "another number of advantages"),
+def test_a_preset_with_a_key_that_the_optimizer_lacks_is_named() -> None:
+    """It is the plugin's mistake, not one of the run file."""
+    registry = Registry.discover()
+    spec = OptimizerPartSpec(name="typo", role="preset", function=lambda: {"advantge": "raw"}, summary="typo")
+    registry.add_module(plugin(spec), PluginOwner(plugin="mine", distribution="mine", version="1"))
+    with pytest.raises(PluginError, match=r"the preset 'typo' of mine .*sets 'advantge'.*did you mean 'advantage'"):
+        registry.configure("optimizer", {"type": "policy_gradient", "algorithm": "typo"}, where="optimizer")
+
+
+def short(values_N: Tensor, *_: Any) -> Tensor:
+    return values_N[:-1]
+
+
+@pytest.mark.parametrize(
+    ("role", "answer", "error", "said"),
+    [
+        ("advantage", lambda groups, _: [], BadReplyError, "the advantage 'odd' answered another number of advantages"),
         (
-            lambda groups, settings: [[math.nan] * len(g) for g in groups],
-            FloatingPointError,
-            "rollout 0/0 is not finite",
+            "advantage",
+            lambda groups, _: [[np.zeros(99)] * len(g) for g in groups],
+            BadReplyError,
+            r"the advantage 'odd' answered an array of shape \(99,\) for .*rollout 0/0",
         ),
-    ):
-        registry = Registry.discover()
-        spec = OptimizerPartSpec(name="odd", role="advantage", function=answer, summary="odd")
-        registry.add_module(plugin(spec), PluginOwner(plugin="mine", distribution="mine", version="1"))
-        where: BuildContext = replace(context(base), part=None)
-        optimizer = registry.build("optimizer", {"type": "policy_gradient", "advantage": "odd"}, where)
-        with pytest.raises(error, match=said):
-            optimizer.step(TrainBatch(step=1, total_steps=2, groups=groups))
+        (
+            "advantage",
+            lambda groups, _: [[math.nan] * len(g) for g in groups],
+            FloatingPointError,
+            "the advantage 'odd' of .*rollout 0/0 is not finite",
+        ),
+        ("ratio", short, BadReplyError, "the ratio 'odd' answered a tensor of shape .*a number for each of"),
+        ("correction", lambda *_: 1.0, BadReplyError, "the correction 'odd' answered float"),
+        ("kl", short, BadReplyError, "the kl 'odd' answered a tensor of shape"),
+        ("objective", lambda *_: None, BadReplyError, "the objective 'odd' answered a NoneType.*a Surrogate"),
+        (
+            "objective",
+            lambda t, _: Surrogate(short(t.logprobs_N)),
+            BadReplyError,
+            "the objective 'odd' answered a tensor",
+        ),
+        ("aggregation", lambda *_: [], BadReplyError, "the aggregation 'odd' answered another number of weights"),
+        (
+            "aggregation",
+            lambda counts, *_: [[-1.0] * len(g) for g in counts],
+            BadReplyError,
+            "the aggregation 'odd' gives a rollout the weight -1.0",
+        ),
+    ],
+)
+def test_an_answer_of_a_part_that_makes_no_sense_is_refused(
+    tmp_path: Path, role: str, answer: Any, error: type[Exception], said: str
+) -> None:
+    """A sentence that names the part, before the weights change."""
+    registry = Registry.discover()
+    spec = OptimizerPartSpec(name="odd", role=role, function=answer, summary="odd")
+    registry.add_module(plugin(spec), PluginOwner(plugin="mine", distribution="mine", version="1"))
+    where: BuildContext = replace(context(make_model(tmp_path / "m")), part=None)
+    key = {"kl": {"weight": 0.1, "estimator": "odd"}} if role == "kl" else {role: "odd"}
+    optimizer = registry.build("optimizer", {"type": "policy_gradient", **key}, where)
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    before = optimizer.publish(tmp_path / "a", run_id="r", lineage="main").digest
+    with pytest.raises(error, match=said):
+        optimizer.step(TrainBatch(step=1, total_steps=2, groups=random_groups(1)))
+    assert optimizer.publish(tmp_path / "b", run_id="r", lineage="main").digest == before
 
 
 def configure(**settings: Any) -> Any:
@@ -232,8 +288,9 @@ def test_settings_go_over_the_preset() -> None:
     [
         (
             {"algorithm": "gropo"},
-            r"optimizer\.algorithm\.type: there is no preset part named 'gropo'; did you mean 'grpo'",
+            r"optimizer\.algorithm: there is no preset named 'gropo'; did you mean 'grpo'",
         ),
+        ({"algorithm": "gpro"}, "did you mean 'grpo'"),
         (
             {"objective": "clips"},
             r"optimizer\.objective\.type: there is no objective part named 'clips'; did you mean 'clip'",
@@ -244,6 +301,10 @@ def test_settings_go_over_the_preset() -> None:
         ({"critic": {}}, "need each other"),
         ({"algorithm": "distillation"}, r"kl\.reference"),
         ({"correction": "truncated", "old_logprobs": "sampler"}, "old_logprobs: trainer"),
+        ({"correction": {"type": "masked", "min": 3}}, "no weight is between min 3 and max 2"),
+        ({"kl": {"weight": 0.1, "estimator": "k1"}}, "its gradient is 0 on average"),
+        ({"kl": {"weight": 0.1, "in_reward": True, "unbiased": True}}, "for a penalty in the loss"),
+        ({"kl": {"reference": "teacher"}}, "while kl.weight is 0"),
     ],
 )
 def test_settings_that_do_not_fit(settings: dict[str, Any], said: str) -> None:

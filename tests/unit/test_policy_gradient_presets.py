@@ -42,7 +42,10 @@ PRESETS: dict[str, Wanted] = {
 """What each name means, said once more."""
 
 VARIANTS: dict[str, tuple[dict[str, Any], Wanted]] = {
-    "kl k1 in the loss": ({"kl": {"weight": 0.1, "estimator": "k1"}}, Wanted(kl="k1", kl_weight=0.1)),
+    "kl k1 in the loss": (
+        {"kl": {"weight": 0.1, "estimator": "k1", "unbiased": True}},
+        Wanted(kl="k1", kl_weight=0.1, kl_unbiased=True),
+    ),
     "kl k2 in the loss": ({"kl": {"weight": 0.1, "estimator": "k2"}}, Wanted(kl="k2", kl_weight=0.1)),
     "kl k3 in the loss": ({"kl": 0.1}, Wanted(kl_weight=0.1)),
     "unbiased kl in the loss": ({"kl": {"weight": 0.1, "unbiased": True}}, Wanted(kl_weight=0.1, kl_unbiased=True)),

@@ -6,12 +6,13 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_models import EOS, context, make_model
+from tiny_models import EOS, Rows, context, make_model
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -269,6 +270,9 @@ def test_rows_that_are_no_pairs_are_named_and_change_nothing(folder: Path, tmp_p
         ),
         (Item(key="pairs.jsonl:5", index=5, row={"chosen": "a", "rejected": "b"}), "jsonl:5 has no messages"),
         (item(6, "1+1=", "1" * 200, "2"), "jsonl:6 has 205 tokens, but the model reads 128"),
+        (item(7, "1+1=", "", "2"), "chosen completion of row .*jsonl:7 is empty"),
+        (item(8, "1+1=", "2", "2"), "completions of row .*jsonl:8 are the same text"),
+        (item(9, "1+1=", "2", "aMbN"), "rejected completion of row .*jsonl:9 holds 'M', which the model's tokenizer"),
     ]
     (tmp_path / "before").mkdir()
     optimizer.publish(tmp_path / "before", run_id="r", lineage="main")
@@ -293,7 +297,19 @@ def test_pairs_that_are_too_long_can_be_dropped(folder: Path, build: Build) -> N
     assert report.metrics == expected.metrics
     assert dropping.validate((long,)) == {}
     assert dropping.validate((long, *sums(3))) == alone.validate(sums(3))
-    assert dropping.step(batch((long,), 2)).dropped == {"too_long": 1}
+    assert report.alarms == ()
+    report = dropping.step(batch((long,), 2))
+    assert report.dropped == {"too_long": 1}
+    (alarm,) = report.alarms
+    assert alarm.startswith("nothing was trained on: all 1 rows of the step are longer than the 128 tokens")
+
+
+def test_pairs_that_are_all_too_long_are_no_data(folder: Path) -> None:
+    """Where they are dropped, that is an error before the first step; one pair that fits is enough to begin."""
+    long = item(9, "1+1=", "1" * 200, "2")
+    with pytest.raises(DataError, match="all 1 training rows are longer than the 128 tokens that the model reads"):
+        Dpo(DpoConfig(on_long_row="drop"), replace(context(folder), train=Rows([long])))
+    Dpo(DpoConfig(on_long_row="drop"), replace(context(folder), train=Rows([long, *sums(1)])))
 
 
 @pytest.mark.parametrize("margin", [None, "wide", math.inf])

@@ -86,6 +86,10 @@ def test_openai_tools_and_longer_talks() -> None:
         ({"messages": [USER], "chosen": {**GOOD, "tool_calls": [{}]}, "rejected": "4"}, "'chosen' calls tools"),
         ({"messages": [USER], "chosen": {**GOOD, "content": 3}, "rejected": "4"}, "'chosen' has a content"),
         ({"messages": [USER], "chosen": None, "rejected": "4"}, "'chosen' is neither"),
+        ({"messages": [USER], "chosen": "", "rejected": "4"}, "'chosen' is empty"),
+        ({"messages": [USER], "chosen": [{**GOOD, "content": ""}], "rejected": "4"}, "'chosen' is empty"),
+        ({"messages": [USER], "chosen": 3, "rejected": "4"}, "'chosen' is 3, not a text; write it in quotes"),
+        ({"messages": [USER], "chosen": "4", "rejected": True}, "'rejected' is true, not a text"),
         ({"messages": [USER, GOOD], "chosen": "4", "rejected": "5"}, "last message has the role assistant"),
         ({"chosen": "4", "rejected": "5"}, "the row has no prompt"),
         ({"chosen": [USER, GOOD], "rejected": [{**USER, "content": "1+1="}, BAD]}, "part before their last"),
@@ -96,6 +100,11 @@ def test_what_is_no_pair_is_said_in_one_sentence(raw: Any, sentence: str) -> Non
     """Each way to get a row wrong has its own words."""
     with pytest.raises(DataError, match=sentence):
         pair_row(raw)
+
+
+def test_a_rejected_completion_may_be_empty() -> None:
+    """To say nothing is worse than an answer."""
+    assert pair_row({"messages": [USER], "chosen": "4", "rejected": ""})["rejected"] == ""
 
 
 def source(folder: Path, lines: list[str], **settings: Any) -> PreferencesSource:
@@ -115,7 +124,7 @@ def test_the_source_keeps_the_contract(tmp_path: Path) -> None:
 
 
 def test_bad_rows_are_named_or_skipped(tmp_path: Path) -> None:
-    """A row that is no pair names file and line; skipped ones are counted; with none left that is an error."""
+    """A row that is no pair names file, line and column; skipped ones are counted; with none left that is an error."""
     lines = ['{"prompt": "a", "chosen": "b", "rejected": "c"}', '{"prompt": "a", "chosen": "b"}', "{"]
     with pytest.raises(DataError, match=r"pairs\.jsonl:2: the row has no key 'rejected'"):
         source(tmp_path, lines)
@@ -123,13 +132,13 @@ def test_bad_rows_are_named_or_skipped(tmp_path: Path) -> None:
     assert (len(rows), len(rows.skipped)) == (1, 2)
     with pytest.raises(DataError, match="no row can be used"):
         source(tmp_path, lines[1:], on_bad_row="skip")
-    with pytest.raises(DataError, match="no file"):
-        PreferencesSource(PreferencesConfig(path="missing.jsonl"), tmp_path)
+    with pytest.raises(DataError, match="2 rows, none is taken"):
+        source(tmp_path, lines[1:], offset=2)
+    with pytest.raises(DataError, match=r"pairs\.jsonl:1:2: expecting property name"):
+        source(tmp_path, ["  {"])
     (tmp_path / "pairs.jsonl.gz").write_bytes(gzip.compress(lines[0].encode()))
     with pytest.raises(DataError, match="the file is compressed; unpack it first"):
         PreferencesSource(PreferencesConfig(path="pairs.jsonl.gz"), tmp_path)
-    with pytest.raises(DataError, match="a folder"):
-        PreferencesSource(PreferencesConfig(path="."), tmp_path)
 
 
 def test_tables_of_the_hub_need_no_source_of_their_own(tmp_path: Path) -> None:
@@ -140,15 +149,6 @@ def test_tables_of_the_hub_need_no_source_of_their_own(tmp_path: Path) -> None:
     row = Registry.discover().build("data_source", raw, BuildContext(base_dir=tmp_path)).item(0).row
     assert completion_of(DpoConfig().chosen, row) == "4"
     assert completion_of(DpoConfig().rejected, row) == "5"
-
-
-def test_a_file_that_changes_in_use_is_noticed(tmp_path: Path) -> None:
-    """A row whose bytes are not those of the start is an error, never other data."""
-    rows = source(tmp_path, ['{"prompt": "a", "chosen": "b", "rejected": "c"}'])
-    file = tmp_path / "pairs.jsonl"
-    file.write_bytes(file.read_bytes().replace(b'"b"', b'"d"'))
-    with pytest.raises(DataError, match="changed while it was in use"):
-        rows.item(0)
 
 
 def test_a_template_names_a_text_a_message_or_a_part_of_a_text() -> None:
@@ -181,12 +181,12 @@ def test_templates_are_checked_before_anything_runs() -> None:
 
 
 def graded_run(folder: Path) -> None:
-    """A run of two steps: four completions of one prompt, three of another, two of a third."""
+    """A run of two steps: four completions of one prompt, three of another and an empty one, two of a third."""
     (folder / "run" / "journal").mkdir(parents=True)
     (folder / "run" / "config.json").write_text("{}")
     visits = {
         0: [("a", 0.5, "stop"), ("b", 1.0, "stop"), ("c", 1.0, "length"), ("b", 1.0, "stop")],
-        1: [("d", 0.25, "stop"), ("e", None, "stop"), ("f", 0.0, "stop")],
+        1: [("d", 0.25, "stop"), ("e", None, "stop"), ("f", 0.0, "stop"), ("", 2.0, "stop")],
         2: [("g", 0.0, "stop"), ("h", 0.0, "stop")],
     }
     for step, ordinals in ((1, (0, 1)), (2, (2,))):
@@ -209,7 +209,7 @@ def chosen_rows(folder: Path, *keys: str, **settings: Any) -> list[tuple[Any, ..
 
 
 def test_the_best_completions_of_a_run_are_rows(tmp_path: Path) -> None:
-    """One of each visit, or more, none cut off, without a reward or twice; the row's own keys stay."""
+    """One of each visit, or more, none empty, cut off, without a reward or twice; the row's own keys stay."""
     graded_run(tmp_path)
     keys = ("completion", "reward", "answer")
     assert chosen_rows(tmp_path, *keys) == [("b", 1.0, 0), ("d", 0.25, 1), ("g", 0.0, 2)]
@@ -230,6 +230,19 @@ def test_the_best_and_the_worst_of_a_run_are_pairs(tmp_path: Path) -> None:
     assert chosen_rows(tmp_path, *keys, choose="pairs") == [("b", "a", 0.5), ("d", "f", 0.25)]
     assert chosen_rows(tmp_path, *keys, choose="pairs", min_margin=0.25) == [("b", "a", 0.5)]
     assert chosen_rows(tmp_path, *keys, choose="pairs", min_reward=0.9) == [("b", "a", 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"choose": "pairs", "per_prompt": 3}, "per_prompt is for choose: best, and a prompt gives one pair"),
+        ({"min_margin": 0.5}, "min_margin is for choose: pairs"),
+    ],
+)
+def test_settings_of_the_other_choice_are_refused(settings: dict[str, Any], sentence: str) -> None:
+    """Rather than ignored."""
+    with pytest.raises(ValidationError, match=sentence):
+        RolloutsConfig(path="run", **settings)
 
 
 def test_registering_imports_no_torch() -> None:

@@ -9,7 +9,7 @@ from tiny_models import EOS, make_model
 
 from rft_core.errors import DataError
 from rft_core.types import ModelRef
-from rft_torch.models import encode_prompt, eos_ids, load_model, load_tokenizer
+from rft_torch.models import encode_completion, encode_prompt, eos_ids, load_model, load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +79,16 @@ def test_chat_templates_are_sandboxed(folder: Path) -> None:
     tokenizer.chat_template = "{{ messages.__class__.__mro__[1].__subclasses__() }}"
     with pytest.raises(DataError, match="SecurityError"):
         encode_prompt(tokenizer, [{"role": "user", "content": "1"}])
+
+
+def test_a_completion_to_learn_is_one_that_the_tokenizer_knows(folder: Path) -> None:
+    """The end of sequence follows. Unknown characters are an error that shows the first, unless the text names the
+    unknown token itself."""
+    tokenizer = load_tokenizer(folder)
+    assert encode_completion(tokenizer, "12") == [*tokenizer("12")["input_ids"], EOS]
+    assert len(encode_completion(tokenizer, "1<unk>2")) == 4
+    with pytest.raises(DataError, match="^holds 'é', which the model's tokenizer does not know"):
+        encode_completion(tokenizer, "1é2ü")
 
 
 def test_every_end_of_sequence_counts(folder: Path) -> None:

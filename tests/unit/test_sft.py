@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
-from tiny_models import EOS, context, make_model
+from tiny_models import EOS, Rows, context, make_model
 
 from rft_core.errors import DataError, ModelError
 from rft_core.types import Item, ModelRef, TrainBatch
@@ -134,8 +135,8 @@ def test_a_checkpoint_before_the_first_step_loads(folder: Path, tmp_path: Path) 
 
 
 def test_rows_that_cannot_be_taught_are_named(folder: Path, tmp_path: Path) -> None:
-    """A missing variable, missing messages and a row beyond the context each name the row's key, and the weights
-    stay as they were."""
+    """A missing variable, missing messages, a row beyond the context, an empty target and one that the tokenizer does
+    not know each name the row's key, and the weights stay as they were."""
     optimizer = build(folder)
     before = published(optimizer, tmp_path / "before")
     with pytest.raises(DataError, match=r"rows\.jsonl:3.*item\.answer"):
@@ -144,6 +145,10 @@ def test_rows_that_cannot_be_taught_are_named(folder: Path, tmp_path: Path) -> N
         optimizer.validate([Item(key="rows.jsonl:4", index=4, row={"answer": 1})])
     with pytest.raises(DataError, match=r"rows\.jsonl:5.*tokens"):
         optimizer.step(batch((item(0, "1+1=", 2), item(5, "1" * 200, 2))))
+    with pytest.raises(DataError, match=r"the target of row rows\.jsonl:6 is empty"):
+        optimizer.step(batch((item(0, "1+1=", 2), item(6, "1+1=", ""))))
+    with pytest.raises(DataError, match=r"the target of row rows\.jsonl:7 holds 'M', which the model's tokenizer does no"):
+        optimizer.step(batch((item(0, "1+1=", 2), item(7, "1+1=", "aMbN"))))
     assert published(optimizer, tmp_path / "after") == before
 
 
@@ -163,7 +168,20 @@ def test_rows_that_are_too_long_can_be_dropped(folder: Path) -> None:
     assert report.metrics == expected.metrics
     assert dropping.validate((long,)) == {}
     assert dropping.validate((long, *sums(3))) == alone.validate(sums(3))
-    assert dropping.step(batch((long,), 2)).dropped == {"too_long": 1}
+    assert report.alarms == ()
+    report = dropping.step(batch((long,), 2))
+    assert report.dropped == {"too_long": 1}
+    (alarm,) = report.alarms
+    assert alarm.startswith("nothing was trained on: all 1 rows of the step are longer than the 128 tokens")
+
+
+def test_rows_that_are_all_too_long_are_no_data(folder: Path) -> None:
+    """Where they are dropped, that is an error before the first step; one row that fits is enough to begin."""
+    long, short = item(5, "1" * 200, 2), item(6, "1+1=", 2)
+    config = SftConfig(target="{{item.answer}}", on_long_row="drop")
+    with pytest.raises(DataError, match="all 2 training rows are longer than the 128 tokens that the model reads"):
+        Sft(config, replace(context(folder), train=Rows([long, long])))
+    Sft(config, replace(context(folder), train=Rows([long, short])))
 
 
 def test_a_loss_that_is_not_finite_names_its_rows(folder: Path) -> None:
@@ -191,12 +209,6 @@ def test_validation_holds_few_logits(folder: Path, monkeypatch: pytest.MonkeyPat
     assert build(folder, packing=True).validate(sums()) == pytest.approx(expected, rel=1e-5)
     monkeypatch.setattr("rft_optimizer_sft.optimizer.MOST_LOGITS", budget)
     assert build(folder).validate(sums()) == pytest.approx(expected, rel=1e-5)
-
-
-def test_an_empty_target_teaches_to_stop(folder: Path) -> None:
-    """The empty string is a target: one token, the end of sequence."""
-    optimizer = build(folder)
-    assert optimizer.step(batch((item(0, "abc", ""),))).trained_tokens == 1
 
 
 def test_training_and_validation_rows_with_equal_keys_are_kept_apart(folder: Path) -> None:

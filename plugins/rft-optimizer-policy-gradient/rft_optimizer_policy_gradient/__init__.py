@@ -66,6 +66,18 @@ PARTS: tuple[tuple[str, Any, type, str], ...] = (
 )
 
 
+COMPARE_A_GROUP = (
+    group.group_normalized,
+    group.group_mean,
+    leave_one_out.leave_one_out,
+    mean_normalized.mean_normalized,
+    batch.group_mean_batch_normalized,
+    per_grader.per_grader_normalized,
+    best.best,
+)
+"""Advantages that need two rollouts of a prompt."""
+
+
 @hookimpl
 def rft_optimizers() -> Iterable[OptimizerSpec]:
     """The optimizer `policy_gradient`."""
@@ -84,7 +96,14 @@ def rft_optimizers() -> Iterable[OptimizerSpec]:
 def rft_optimizer_parts() -> Iterable[OptimizerPartSpec]:
     """What the optimizer is made of, and the presets over it."""
     for role, function, config, summary in PARTS:
-        yield OptimizerPartSpec(name=function.__name__, role=role, function=function, summary=summary, config=config)
+        yield OptimizerPartSpec(
+            name=function.__name__,
+            role=role,
+            function=function,
+            summary=summary,
+            config=config,
+            min_group_size=2 if function in COMPARE_A_GROUP else 1,
+        )
     for preset, summary in presets.SUMMARIES.items():
         yield OptimizerPartSpec(name=preset.__name__, role="preset", function=preset, summary=summary)
 

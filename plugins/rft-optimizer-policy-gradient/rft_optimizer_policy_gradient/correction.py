@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rft_core.specs import ComponentConfig
 from rft_optimizer_policy_gradient.tokens import Rows, exp_bounded
@@ -42,6 +42,12 @@ class MaskedSettings(ComponentConfig):
     level: Level = Field("token", description="One weight per token, or one per rollout: product or geometric mean.")
     min: float = Field(0.5, ge=0, description="Smallest weight that counts.")
     max: float = Field(2.0, gt=0, description="Largest weight that counts.")
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> MaskedSettings:
+        if self.min > self.max:
+            raise ValueError(f"no weight is between min {self.min:g} and max {self.max:g}, so nothing would be learned")
+        return self
 
 
 def truncated(log_weight_N: Tensor, rows: Rows, settings: TruncatedSettings) -> Tensor:

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from rft_core.errors import BadReplyError
 from rft_core.specs import Part
 from rft_optimizer_policy_gradient.samples import Traced
 from rft_optimizer_policy_gradient.scored import Advantage, Scored, Values
@@ -41,6 +42,17 @@ class Judgement:
         bounds = [n * i // count for i in range(count + 1)]
         return [list(self.groups[a:b]) for a, b in pairwise(bounds)]
 
+    def alarms(self, dropped: Counter[str]) -> tuple[str, ...]:
+        """Why nothing can be learned from rewards, if so. `dropped` says what was left out."""
+        judged = [judged for group in self.groups for judged in group]
+        if any(one.advantages_T.any() for one in judged):
+            return ()
+        if judged:
+            equal = f"the rewards of {self.zero_variance_groups} of {len(self.groups)} groups are all equal"
+            return (f"nothing was learned from rewards: every advantage is 0, and {equal}",)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common())
+        return (f"nothing was learned: no rollout was left to learn from ({reasons or 'there was none'})",)
+
 
 Penalty = Callable[[Traced], Values]
 """What KL costs each token of a rollout, in units of reward."""
@@ -56,17 +68,17 @@ def judge(
 ) -> Judgement:
     """Advantages of all rollouts with a reward; those that do not take part are counted in `dropped`.
 
-    FloatingPointError, naming the rollouts, if an advantage is not finite; ValueError if the estimator answers
-    another number of advantages than it was given rewards.
+    FloatingPointError, naming the rollouts, if an advantage is not finite; BadReplyError if the estimator's answer
+    does not fit what it was given.
     """
     scored = [[_scored(candidate, traced, penalty) for candidate, traced in group] for group in groups]
     answers: list[list[Advantage]] = estimate(scored)
     if [len(row) for row in answers] != [len(group) for group in groups]:
-        raise ValueError(f"the advantage '{estimate.name}' gives another number of advantages than there are rewards")
+        raise BadReplyError(f"the advantage '{estimate.name}' answered another number of advantages than rewards")
     kept: list[tuple[Judged, ...]] = []
     sizes: list[float] = []
     for group, rewards, row in zip(groups, scored, answers, strict=True):
-        judged, of_group = _of_group(group, rewards, row, dropped)
+        judged, of_group = _of_group(group, rewards, row, dropped, estimate.name)
         sizes += of_group
         if drop_zero_variance and of_group and not any(of_group):
             dropped["zero_variance"] += len(judged)
@@ -99,6 +111,7 @@ def _of_group(
     scored: Sequence[Scored],
     row: Sequence[Advantage],
     dropped: Counter[str],
+    estimator: str,
 ) -> tuple[tuple[Judged, ...], list[float]]:
     """The rollouts that take part, and the mean size of each advantage there is."""
     judged: list[Judged] = []
@@ -108,10 +121,18 @@ def _of_group(
             dropped["group_too_small"] += 1
             continue
         tokens = candidate.rollout.completion_tokens
-        advantages_T = np.broadcast_to(np.asarray(advantage, dtype=np.float64), (tokens,))
+        given = np.asarray(advantage, dtype=np.float64)
+        if given.shape not in ((), (tokens,)):
+            raise BadReplyError(
+                f"the advantage '{estimator}' answered an array of shape {given.shape} for {candidate.name}; it must "
+                f"answer a number, or one for each of its {tokens} tokens"
+            )
+        advantages_T = np.broadcast_to(given, (tokens,))
         size = float(np.abs(advantages_T).mean()) if tokens else 0.0
         if not math.isfinite(size):
-            raise FloatingPointError(f"the advantage of {candidate.name} is not finite; the weights were not changed")
+            raise FloatingPointError(
+                f"the advantage '{estimator}' of {candidate.name} is not finite; the weights were not changed"
+            )
         sizes.append(size)
         if candidate.left_out is not None:
             dropped[candidate.left_out] += 1

@@ -54,6 +54,7 @@ class PolicyGradient(Trained):
     def __init__(self, config: PolicyGradientConfig, context: BuildContext) -> None:
         sampling = context.sampling or SamplingParams()
         _check_sampling(config, sampling)
+        _check_overlong(config, sampling)
         distils = config.advantage["type"] == "distillation"
         needs_reference = config.kl.weight > 0 or distils
         own_reference = needs_reference and config.kl.reference is None
@@ -117,7 +118,7 @@ class PolicyGradient(Trained):
             trained_tokens=trained_tokens,
             policy=trainer.policy,
             dropped=dict(+dropped),
-            alarms=meter.alarms(),
+            alarms=judgement.alarms(+dropped) + meter.alarms(),
         )
 
     def _penalty(self, row: Traced) -> Values:
@@ -170,9 +171,8 @@ class PolicyGradient(Trained):
         log_ratio_N = parts.ratio(logprobs_N - old_N, rows)
         surrogate = parts.objective(Tokens(logprobs_N, log_ratio_N, advantages_N))
         value_N: Tensor = surrogate.value_N
-        correction_N = None
-        if parts.correction is not None:
-            correction_N = parts.correction(old_N - behaviour_N, rows)
+        correction_N = parts.correction(old_N - behaviour_N, rows)
+        if correction_N is not None:
             value_N = value_N * correction_N
         loss_N = -value_N
         kl_N = None
@@ -251,6 +251,16 @@ def _check_sampling(config: PolicyGradientConfig, sampling: SamplingParams) -> N
             "with sampling.top_p below 1 the sampler's log-probabilities are those of the nucleus, which the trainer does "
             f"not rebuild, so the two cannot be compared; set sampling.top_p: 1, or drop {where}",
             where=f"optimizer.{where}",
+        )
+
+
+def _check_overlong(config: PolicyGradientConfig, sampling: SamplingParams) -> None:
+    overlong = config.overlong
+    if overlong is not None and overlong.buffer_tokens >= sampling.max_tokens:
+        raise ConfigError(
+            f"answers have at most sampling.max_tokens: {sampling.max_tokens}, so a penalty over the last "
+            f"{overlong.buffer_tokens} tokens falls on all of them; take fewer",
+            where="optimizer.overlong.buffer_tokens",
         )
 
 

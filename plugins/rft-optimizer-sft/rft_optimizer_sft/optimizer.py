@@ -21,6 +21,7 @@ from rft_optimizer_sft.config import SftConfig
 from rft_optimizer_sft.rows import RowEncoder
 from rft_torch.batching import TokenRow, plan, plan_streams
 from rft_torch.logprobs import token_logprobs
+from rft_torch.long_rows import alarms_of, check_some_fit, context_of
 from rft_torch.memory import enough_memory
 from rft_torch.models import load_tokenizer
 from rft_torch.trained import Trained
@@ -39,12 +40,14 @@ class Sft(Trained):
         super().__init__(config, context)
         self._config = config
         tokenizer = load_tokenizer(self._trainer.base)
-        limit = getattr(self._trainer.model.config.get_text_config(), "max_position_embeddings", None)
+        self._context = context_of(self._trainer.model)
+        drop = config.on_long_row == "drop"
         # two encoders, because keys are unique in their source only
         self._train_rows, self._held_out_rows = (
-            RowEncoder(tokenizer, config.target, max_tokens=limit, drop_long=config.on_long_row == "drop")
-            for _ in range(2)
+            RowEncoder(tokenizer, config.target, max_tokens=self._context, drop_long=drop) for _ in range(2)
         )
+        if drop:
+            check_some_fit(context.train, lambda item: self._train_rows.encode([item])[0] is not None, self._context)
 
     def step(self, batch: TrainBatch) -> TrainReport:
         """One update from labelled items. Raises FloatingPointError, before the weights change, if a
@@ -64,8 +67,13 @@ class Sft(Trained):
             metrics["entropy"] = entropy
             metrics["target_tokens_mean"] = tokens / len(rows)
         trainer.policy += 1
-        dropped = {"too_long": len(encoded) - len(rows)} if len(rows) < len(encoded) else {}
-        return TrainReport(metrics=metrics, trained_tokens=tokens, policy=trainer.policy, dropped=dropped)
+        return TrainReport(
+            metrics=metrics,
+            trained_tokens=tokens,
+            policy=trainer.policy,
+            dropped={"too_long": len(encoded) - len(rows)} if len(rows) < len(encoded) else {},
+            alarms=alarms_of(len(encoded), len(rows), self._context),
+        )
 
     def accumulate(
         self, rows: Sequence[TokenRow], names: Sequence[str]

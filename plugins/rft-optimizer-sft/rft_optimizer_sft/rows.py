@@ -9,7 +9,8 @@ from rft_core.errors import DataError, MissingVariableError, ModelError
 from rft_core.template import render
 from rft_core.types import Item
 from rft_torch.batching import TokenRow, token_row
-from rft_torch.models import encode_prompt
+from rft_torch.long_rows import too_long
+from rft_torch.models import encode_completion, encode_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -40,12 +41,6 @@ class RowEncoder:
         return [self._rows[item.key] for item in items]
 
     def _encode(self, item: Item) -> TokenRow | None:
-        try:
-            text = render(self._target, {"item": item.row})
-        except MissingVariableError as error:
-            raise DataError(
-                f"row {item.key} has no target: {error}; add the key to the row or change optimizer.target"
-            ) from error
         messages = item.row.get("messages")
         if not isinstance(messages, list | tuple) or not messages:
             raise DataError(f"row {item.key} has no messages to answer; give it a list of messages")
@@ -53,13 +48,25 @@ class RowEncoder:
             prompt = encode_prompt(self._tokenizer, messages, item.row.get("tools") or ())
         except DataError as error:
             raise DataError(f"row {item.key}: {error}") from error
-        completion = [*self._tokenizer(text, add_special_tokens=False)["input_ids"], self._tokenizer.eos_token_id]
+        completion = self._completion(item)
         length = len(prompt) + len(completion)
         if self._max_tokens is not None and length > self._max_tokens:
             if self._drop_long:
                 return None
-            raise DataError(
-                f"row {item.key} has {length} tokens, but the model reads {self._max_tokens}; shorten the row, or set "
-                "optimizer.on_long_row: drop"
-            )
+            raise too_long(item.key, length, self._max_tokens)
         return token_row([*prompt, *completion], range(len(prompt), length), share_prompt=False)
+
+    def _completion(self, item: Item) -> list[int]:
+        try:
+            text = render(self._target, {"item": item.row})
+        except MissingVariableError as error:
+            raise DataError(
+                f"row {item.key} has no target: {error}; add the key to the row or change optimizer.target"
+            ) from error
+        try:
+            completion = encode_completion(self._tokenizer, text)
+        except DataError as error:
+            raise DataError(f"the target of row {item.key} {error}") from error
+        if len(completion) == 1:
+            raise DataError(f"the target of row {item.key} is empty; write one, or remove the row")
+        return completion

@@ -36,6 +36,14 @@ class RolloutsConfig(ComponentConfig):
     first_step: int = Field(1, ge=1, description="The first step of the run whose rollouts are taken.")
     last_step: int | None = Field(None, ge=1, description="The last one; null takes all.")
 
+    @model_validator(mode="after")
+    def _fits_choose(self) -> RolloutsConfig:
+        if self.choose == "pairs" and self.per_prompt > 1:
+            raise ValueError("per_prompt is for choose: best, and a prompt gives one pair; drop per_prompt")
+        if self.choose == "best" and self.min_margin > 0:
+            raise ValueError("min_margin is for choose: pairs; drop it, or set min_reward")
+        return self
+
 
 class PairsConfig(TrainerConfig):
     """What optimizers that learn from pairs share."""

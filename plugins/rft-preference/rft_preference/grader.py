@@ -27,7 +27,8 @@ from rft_core.types import Grade, Group, ModelRef
 from rft_preference.config import RewardGraderConfig
 from rft_preference.places import find_reward_model
 from rft_preference.scorer import Scorer
-from rft_preference.tokens import Encoder, context_of
+from rft_preference.tokens import Encoder
+from rft_torch.long_rows import context_of
 from rft_torch.models import load_tokenizer
 from rft_torch.scalar import load_scalar_model, named_head
 from rft_torch.source import resolve_device, resolve_dtype

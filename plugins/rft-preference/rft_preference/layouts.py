@@ -18,6 +18,7 @@ DataError, without a place, for what is none of these.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,18 +35,23 @@ _EXAMPLE = '{"messages": [{"role": "user", "content": "…"}], "chosen": "…", 
 
 
 def pair_row(raw: Json) -> dict[str, Json]:
-    """One pair of any layout as a checked row. DataError also for a pair whose completions are equal."""
+    """One pair of any layout as a checked row. DataError also for a pair whose chosen completion is empty, and for one
+    whose completions are equal; the rejected one may be empty."""
     if not isinstance(raw, Mapping):
         raise DataError("the row is not an object", hint=f"write {_EXAMPLE}")
     row = _openai(raw) if "preferred_output" in raw or "non_preferred_output" in raw else _hub(raw)
     check_row(row)
     row = {**row, **{key: _text(row, key) for key in BOTH}}
+    if not row["chosen"]:
+        raise DataError("'chosen' is empty", hint="write the completion that is preferred, or remove the row")
     if row["chosen"] == row["rejected"]:
         raise DataError("'chosen' and 'rejected' are the same text", hint="remove the row: it prefers nothing")
     return row
 
 
 def _text(row: Mapping[str, Json], key: str) -> str:
+    if isinstance(row[key], int | float):
+        raise DataError(f"'{key}' is {json.dumps(row[key])}, not a text", hint="write it in quotes")
     try:
         return completion_text(row[key], row["messages"])
     except DataError as error:

@@ -19,8 +19,9 @@ from rft_core.specs import BuildContext
 from rft_core.types import Item, Needs, TrainBatch, TrainReport
 from rft_preference.config import PairsConfig
 from rft_preference.pairs import Pair, PairEncoder, plan_pairs
-from rft_preference.tokens import Encoder, context_of
+from rft_preference.tokens import Encoder
 from rft_torch.batching import TokenRow
+from rft_torch.long_rows import alarms_of, check_some_fit, context_of
 from rft_torch.memory import enough_memory
 from rft_torch.models import load_tokenizer
 from rft_torch.trained import Trained
@@ -42,8 +43,10 @@ class PairLearner(Trained, ABC):
         self._budget = config.micro_batch_tokens
         self._packing = config.packing
         self._tokenizer = load_tokenizer(self._trainer.base)
-        limit = context_of(self._trainer.model)
-        self._pairs = PairEncoder(Encoder(self._tokenizer), config, margin=margin, max_tokens=limit)
+        self._context = context_of(self._trainer.model)
+        self._pairs = PairEncoder(Encoder(self._tokenizer), config, margin=margin, max_tokens=self._context)
+        if config.on_long_row == "drop":
+            check_some_fit(context.train, lambda item: bool(self._pairs.encode([item])), self._context)
 
     @abstractmethod
     def rows(self, pair: Pair) -> tuple[TokenRow, TokenRow]:
@@ -71,8 +74,13 @@ class PairLearner(Trained, ABC):
             metrics |= measured
         trainer.policy += 1
         tokens = sum(pair.completion_tokens for pair in pairs)
-        dropped = {"too_long": len(batch.items) - len(pairs)} if len(pairs) < len(batch.items) else {}
-        return TrainReport(metrics=metrics, trained_tokens=tokens, policy=trainer.policy, dropped=dropped)
+        return TrainReport(
+            metrics=metrics,
+            trained_tokens=tokens,
+            policy=trainer.policy,
+            dropped={"too_long": len(batch.items) - len(pairs)} if len(pairs) < len(batch.items) else {},
+            alarms=alarms_of(len(batch.items), len(pairs), self._context),
+        )
 
     def accumulate(self, pairs: Sequence[Pair]) -> tuple[list[tuple[Tensor, Sequence[str]]], dict[str, float]]:
         """Add the gradient of the mean loss to the parameters'. Returns each micro-batch's summed loss with the

@@ -13,6 +13,7 @@ from rft_preference.completions import completion_of
 from rft_preference.config import PairsConfig
 from rft_preference.tokens import Encoder
 from rft_torch.batching import TokenRow, plan, plan_streams
+from rft_torch.long_rows import too_long
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +57,29 @@ class PairEncoder:
             prompt = self._encoder.prompt(messages, item.row.get("tools") or ())
         except DataError as error:
             raise DataError(f"row {item.key}: {error}") from error
-        chosen, rejected = (self._encoder.completion(self._text(item, side)) for side in ("chosen", "rejected"))
+        chosen, rejected = self._completions(item)
         length = len(prompt) + max(len(chosen), len(rejected))
         if self._max_tokens is not None and length > self._max_tokens:
             if self._drop_long:
                 return None
-            raise DataError(
-                f"row {item.key} has {length} tokens, but the model reads {self._max_tokens}; shorten the row, or set "
-                "optimizer.on_long_row: drop"
-            )
+            raise too_long(item.key, length, self._max_tokens)
         return Pair(item.key, prompt, chosen, rejected, self._margin_of(item))
+
+    def _completions(self, item: Item) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Tokens of the chosen and of the rejected completion, which differ. The rejected one may be empty."""
+        texts = {side: self._text(item, side) for side in self._templates}
+        if texts["chosen"] == texts["rejected"]:
+            raise DataError(f"both completions of row {item.key} are the same text; remove the row: it prefers nothing")
+        chosen, rejected = (self._tokens(item, side, text) for side, text in texts.items())
+        if len(chosen) == 1:
+            raise DataError(f"the chosen completion of row {item.key} is empty; write one, or remove the row")
+        return chosen, rejected
+
+    def _tokens(self, item: Item, side: str, text: str) -> tuple[int, ...]:
+        try:
+            return self._encoder.lesson(text)
+        except DataError as error:
+            raise DataError(f"the {side} completion of row {item.key} {error}") from error
 
     def _text(self, item: Item, side: str) -> str:
         try:

@@ -7,12 +7,14 @@ The first is best-of-n, also called rejection sampling (arXiv 2307.09288, sectio
 `{{item.completion}}`; the second makes pairs of a policy's own completions, for `dpo` or `reward_model`. All other keys
 of the run's rows stay; those of these names are replaced. Of equal rewards the earlier sample counts as the better one.
 Completions without a reward, and those cut off at the token limit, are passed over: they would teach to end there.
+An empty completion is never the best one: nothing could be learned from it but to say nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -72,10 +74,8 @@ class RolloutsSource:
         config = self._config
         usable = [r for r in group if r["reward"] is not None and r["finish_reason"] != "length"]
         ranked = sorted({r["text"]: r for r in reversed(usable)}.values(), key=lambda r: (-r["reward"], r["sample"]))
-        if config.min_reward is not None:
-            good = [rollout for rollout in ranked if rollout["reward"] >= config.min_reward]
-        else:
-            good = ranked
+        least = -math.inf if config.min_reward is None else config.min_reward
+        good = [rollout for rollout in ranked if rollout["reward"] >= least and rollout["text"]]
         if config.choose == "best":
             for rollout in good[: config.per_prompt]:
                 yield {**json.loads(rollout["item"]), "completion": rollout["text"], "reward": rollout["reward"]}

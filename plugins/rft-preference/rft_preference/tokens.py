@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from rft_core.errors import ModelError
 from rft_torch.batching import TokenRow
-from rft_torch.models import encode_prompt
+from rft_torch.models import encode_completion, encode_prompt
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
 ANY = 0
 """A token behind the last one that is read: its value is asked for, what it is changes nothing."""
@@ -37,6 +37,10 @@ class Encoder:
         """At least one token: the end of sequence."""
         return (*self._tokenizer(text, add_special_tokens=False)["input_ids"], self._tokenizer.eos_token_id)
 
+    def lesson(self, text: str) -> tuple[int, ...]:
+        """The same of a completion to learn from. DataError for a text that the tokenizer does not know whole."""
+        return tuple(encode_completion(self._tokenizer, text))
+
 
 def policy_row(prompt: Sequence[int], completion: Sequence[int], *, share_prompt: bool) -> TokenRow:
     """A row whose wanted tokens are those of the completion."""
@@ -49,8 +53,3 @@ def scored_row(prompt: Sequence[int], completion: Sequence[int], *, share_prompt
     """A row of which one value is wanted: that at the last token, which stands before the one asked for."""
     ids = (*prompt, *completion, ANY)
     return TokenRow(ids=ids, wanted=(len(ids) - 1,), shared=len(prompt) - 1 if share_prompt else 0)
-
-
-def context_of(model: PreTrainedModel) -> int | None:
-    """Most tokens that the model reads; None if it does not say."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from rft_core.errors import ConfigError, nearest
 from rft_core.specs import ComponentConfig
@@ -15,6 +16,20 @@ from rft_torch.scalar import is_scalar, named_head
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+# peft imports it if it is installed, and it warns of a faster kernel that is not
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+
+ALL_LINEAR = "all-linear"
+
+
+def _names(targets: object) -> object:
+    """One name is a list of one."""
+    names = [targets] if isinstance(targets, str) else targets
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"give the names of modules, such as [q_proj, v_proj], or {ALL_LINEAR}")
+    return ALL_LINEAR if names == [ALL_LINEAR] else names
+
 
 class LoraSettings(ComponentConfig):
     """Train a low-rank adapter in place of the model's own weights."""
@@ -22,8 +37,8 @@ class LoraSettings(ComponentConfig):
     rank: int = Field(16, ge=1, description="Rank of the update.")
     alpha: float = Field(32.0, gt=0, description="Scale: the update is multiplied by alpha / rank.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the adapter while training.")
-    targets: Literal["all-linear"] | tuple[str, ...] = Field(
-        "all-linear",
+    targets: Annotated[Literal["all-linear"] | tuple[str, ...], BeforeValidator(_names)] = Field(
+        ALL_LINEAR,
         description="Modules to adapt: all linear layers but the output layer, or names such as [q_proj, v_proj].",
     )
     dora: bool = Field(
@@ -35,17 +50,20 @@ class LoraSettings(ComponentConfig):
     )
 
 
-def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int, base_path: str) -> None:
+def add_lora(
+    model: PreTrainedModel, settings: LoraSettings, *, seed: int, base_path: str, where: str = "lora"
+) -> None:
     """Inject a fresh adapter whose update is exactly zero (B = 0; A drawn from `seed`).
 
-    ConfigError if a name in `targets` is that of no module.
+    ConfigError, at the settings' key path `where`, if a name in `targets` is that of no module, or of one that LoRA
+    cannot adapt.
     """
     import torch
     from peft import LoraConfig
 
     targets = settings.targets if isinstance(settings.targets, str) else sorted(settings.targets)
     if not isinstance(targets, str):
-        _check_targets(model, targets)
+        _check_targets(model, targets, f"{where}.targets")
     scalar = is_scalar(model)
     config = LoraConfig(
         r=settings.rank,
@@ -59,19 +77,22 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int, base_
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        inject(model, config, trainable=True)
+        try:
+            inject(model, config, trainable=True)
+        except ValueError as error:
+            raise ConfigError(f"the adapter does not fit the model: {error}", where=f"{where}.targets") from error
 
 
-def check_same_lora(model: PreTrainedModel, settings: LoraSettings | None) -> None:
-    """ConfigError unless `settings` describe the adapter that the model came with: a run goes on with an
-    adapter as it is, and cannot give it another shape."""
+def check_same_lora(model: PreTrainedModel, settings: LoraSettings | None, *, where: str = "lora") -> None:
+    """ConfigError, at `where`, unless `settings` describe the adapter that the model came with: a run goes on with an
+    adapter as it is, and cannot give it another shape. `quantize` may change: it is about the frozen weights."""
     found: Any = model.peft_config["default"]
     shape = f"rank {found.r}, alpha {found.lora_alpha:g}, dropout {found.lora_dropout:g}{', DoRA' * found.use_dora}"
     if settings is None:
         raise ConfigError(
             f"the run starts from a LoRA adapter ({shape}), but the optimizer trains all weights; "
             "give it the same lora, or start from a model that `rft-engine export --merge` wrote",
-            where="optimizer.lora",
+            where=where,
         )
     wanted = (settings.rank, settings.alpha, settings.dropout, settings.dora)
     targets = settings.targets if isinstance(settings.targets, str) else set(settings.targets)
@@ -81,7 +102,7 @@ def check_same_lora(model: PreTrainedModel, settings: LoraSettings | None) -> No
         raise ConfigError(
             f"the run starts from a LoRA adapter ({shape}, targets {', '.join(sorted(found.target_modules))}), "
             f"but other settings are asked for; make them agree, or start from a model that `rft-engine export --merge` wrote",
-            where="optimizer.lora",
+            where=where,
         )
 
 
@@ -89,6 +110,7 @@ def inject(model: PreTrainedModel, config: Any, *, trainable: bool) -> None:
     """Inject the adapter `config` describes; its parameters are float32 and the only trainable ones.
 
     Modules to save whole (a scalar head) are trained as they are: peft would keep a second copy of each.
+    ValueError, from peft, if the adapter does not fit.
     """
     import torch
     from peft import inject_adapter_in_model
@@ -96,10 +118,7 @@ def inject(model: PreTrainedModel, config: Any, *, trainable: bool) -> None:
     whole = config.modules_to_save
     config.modules_to_save = None
     model.requires_grad_(False)
-    try:
-        inject_adapter_in_model(config, model)
-    except ValueError as error:
-        raise ConfigError(f"the adapter does not fit the model: {error}", where="lora.targets") from error
+    inject_adapter_in_model(config, model)
     config.modules_to_save = whole
     for name, parameter in model.named_parameters():
         if in_adapter(name, whole):
@@ -128,21 +147,29 @@ def in_adapter(name: str, whole: Iterable[str] | None) -> bool:
     return "lora_" in name or name.rpartition(".")[0] in (whole or ())
 
 
-def _check_targets(model: PreTrainedModel, targets: list[str]) -> None:
-    """Every target is the name of a module or the end of one; peft is content if one of them is."""
+def _check_targets(model: PreTrainedModel, targets: list[str], where: str) -> None:
+    """Every target is the name of a module or the end of one; peft is content if one of them is. And what it names
+    are matrices."""
     modules = dict(model.named_modules())
-    missing = [name for name in targets if not any(f".{module}".endswith(f".{name}") for module in modules)]
-    if missing:
-        leaves = {name.rpartition(".")[2] for name, module in modules.items() if _is_matrix(module)}
-        raise ConfigError(
-            "; ".join(f"the model has no module named '{name}'{nearest(name, leaves)}" for name in missing),
-            where="lora.targets",
-        )
+    leaves = {name.rpartition(".")[2] for name, module in modules.items() if _is_matrix(module)}
+    problems = []
+    for target in targets:
+        named = [module for name, module in modules.items() if f".{name}".endswith(f".{target}")]
+        other = next((module for module in named if not _is_matrix(module)), None)
+        if not named:
+            problems.append(f"the model has no module named '{target}'{nearest(target, leaves)}")
+        elif other is not None:
+            problems.append(
+                f"LoRA cannot adapt '{target}', a {type(other).__name__}; choose from {', '.join(sorted(leaves))}"
+            )
+    if problems:
+        raise ConfigError("; ".join(problems), where=where)
 
 
 def _is_matrix(module: Any) -> bool:
+    """Whether LoRA can adapt it: a linear layer, an embedding, a convolution."""
     weight = getattr(module, "weight", None)
-    return weight is not None and weight.ndim == 2
+    return weight is not None and weight.ndim >= 2
 
 
 def merge(model: PreTrainedModel) -> None:

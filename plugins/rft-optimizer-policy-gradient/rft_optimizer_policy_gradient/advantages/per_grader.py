@@ -7,7 +7,7 @@ Two graders whose rewards add up to the same sum are told apart, and a grader wi
 drowned by one with a large range. Sub-rewards are those of a `multi` grader.
 
 Edge cases: a sub-reward that is equal throughout its group adds exactly 0; a rollout alone in its group
-has no advantage; a rollout without sub-rewards is a ValueError. The reward itself, and so the formula of
+has no advantage; a rollout without sub-rewards is a ConfigError. The reward itself, and so the formula of
 `multi`, is not used, nor is KL in the reward.
 """
 
@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from rft_core.errors import ConfigError
 from rft_core.specs import ComponentConfig
 from rft_optimizer_policy_gradient.advantages.group import GroupNormalizedSettings, group_normalized
-from rft_optimizer_policy_gradient.scored import Advantage, Groups, Scored, mean, standard_deviation
+from rft_optimizer_policy_gradient.scored import Advantage, Groups, Scored, standard_deviation
 
 
 class PerGraderSettings(ComponentConfig):
@@ -47,13 +48,15 @@ def _check(groups: Groups, names: list[str], settings: PerGraderSettings) -> Non
         for scored in group:
             if not names or scored.sub_rewards.keys() != set(names):
                 lacks = sorted(set(names) - scored.sub_rewards.keys())
-                raise ValueError(
+                raise ConfigError(
                     f"the advantage 'per_grader_normalized' needs the rewards of each grader, and a rollout lacks "
-                    f"{', '.join(lacks) or 'all of them'}; use a grader of type multi"
+                    f"{', '.join(lacks) or 'all of them'}; use a grader of type multi",
+                    where="optimizer.advantage",
                 )
     if unknown := sorted(settings.weights.keys() - set(names)) if names else []:
-        raise ValueError(
-            f"advantage.weights names '{unknown[0]}', which is none of the graders {', '.join(names)}; mend the name"
+        raise ConfigError(
+            f"'{unknown[0]}' is none of the graders {', '.join(names)}; mend the name",
+            where="optimizer.advantage.weights",
         )
 
 
@@ -61,5 +64,5 @@ def _over_the_batch(sums: list[list[float | None]], eps: float) -> list[list[Adv
     every = [a for row in sums for a in row if a is not None]
     if len(every) < 2 or min(every) == max(every):
         return [[None if a is None else 0.0 for a in row] for row in sums]
-    middle, scale = mean(every), standard_deviation(every) + eps
-    return [[None if a is None else (a - middle) / scale for a in row] for row in sums]
+    scale = standard_deviation(every) + eps  # the mean is 0 already, as that of every group is
+    return [[None if a is None else a / scale for a in row] for row in sums]
