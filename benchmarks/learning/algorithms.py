@@ -5,8 +5,7 @@
 For each seed one warm start, shared by all: the example's, twice as long. From it each algorithm trains for the same
 number of steps, on the same rows, with the same settings but for those that stand in `WAYS`. Accuracy is greedy and
 on 512 test rows that nothing else looks at; `steps to 0.8` is the first validation (256 other rows, every two steps)
-at which it is reached. `random rewards` is GRPO with a grader that draws lots: what it gains is chance. The teacher
-of `distillation` is the result of `grpo` with the same seed. `CPU` is the processor time of a whole run but for its
+at which it is reached. The teacher of `distillation` is the result of `grpo` with the same seed. `CPU` is the processor time of a whole run but for its
 warm start, in seconds: runs go side by side, as many as `--jobs`, one thread each.
 """
 
@@ -56,14 +55,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "gdpo": {"grader": TWO_GRADERS, "optimizer.advantage": {"weights": {"right": 1.0, "short": 0.25}}},
     "best_of_n": {},
     "distillation": {},
-    "random rewards": {},
 }
 """What is set beside `algorithm`."""
-LOTS = """import hashlib
-
-def grade(sample, item):
-    return hashlib.sha256((sample["output_text"] + str(item)).encode()).digest()[0] / 255
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +77,6 @@ def main() -> None:
     seeds = range(1, options.seeds + 1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "lots.py").write_text(LOTS)
         with ThreadPoolExecutor(options.jobs) as pool:
             list(pool.map(lambda seed: warm_up(folder, seed), seeds))
             pairs = [("grpo", seed) for seed in seeds]  # first: they are the teachers
@@ -98,12 +90,7 @@ def run(folder: Path, way: str, seed: int) -> Result:
     settings = {"optimizer.algorithm": way, **WAYS[way]}
     if way == "distillation":
         settings["optimizer.kl"] = {"reference": str(folder / f"grpo-{seed}")}
-    if way == "random rewards":
-        settings |= {
-            "optimizer.algorithm": "grpo",
-            "grader": {"type": "python_file", "path": f"{folder / 'lots.py'}:grade"},
-        }
-    run_dir = folder / f"{way.replace(' ', '-')}-{seed}"
+    run_dir = folder / f"{way}-{seed}"
     cpu_s = train(folder, run_dir.name, seed, settings)
     validated = range(0, STEPS + 1, 2)
     return Result(
