@@ -113,7 +113,7 @@ def validate(run_file: str | Path, *, overrides: Sequence[str] = ()) -> dict[str
         if verdict is not None and verdict.word == "bad":
             found.append(Findings(errors=[verdict.reason]))
         if number == 0:  # later stages start from the weights of the one before
-            found.append(check_model(config, parsed.base_dir))
+            found.append(check_model(registry, config, parsed.base_dir))
         reports[name] = replace(
             report,
             errors=report.errors + tuple(text for f in found for text in f.errors),

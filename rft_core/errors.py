@@ -64,7 +64,8 @@ class PluginError(RftError, ImportError):
 
 
 class DataError(RftError, ValueError):
-    """A data file cannot be read as rows. Says where: file, line and column (from 1) as far as they are known."""
+    """A data file cannot be read as rows, or a row not be used. Says where: file, line and column (from 1) as far as
+    they are known. A sampler, which knows no file, gives the `ordinal` of the prompt, and the engine names the row."""
 
     reason = "DATA_INVALID"
     exit_code = 2
@@ -73,6 +74,7 @@ class DataError(RftError, ValueError):
     line: int | None = None
     column: int | None = None
     hint: str | None = None
+    ordinal: int | None = None
 
     def __init__(
         self,
@@ -82,10 +84,12 @@ class DataError(RftError, ValueError):
         line: int | None = None,
         column: int | None = None,
         hint: str | None = None,
+        ordinal: int | None = None,
     ) -> None:
         place = ":".join(str(part) for part in (file, line, column) if part is not None)
         super().__init__(f"{place + ': ' if place else ''}{message}{'; ' + hint if hint else ''}")
         self.problem, self.file, self.line, self.column, self.hint = message, file, line, column, hint
+        self.ordinal = ordinal
 
     def located(self, file: str, line: int | None) -> DataError:
         """The same error, said of a line of a file."""

@@ -21,6 +21,8 @@ from typing import BinaryIO, Literal
 from rft_core.errors import DataError, nearest
 from rft_core.types import Item, Row
 
+MAX_ROW_BYTES = 64 * 1024 * 1024
+"""A longer line is refused, so that a file without line breaks cannot fill the memory."""
 _BLANK = b" \t\r\n\v\f"
 _BUFFER_BYTES = 1024 * 1024
 
@@ -47,9 +49,6 @@ class JsonlFile:
 
     DataError for a file that cannot be read, for a bad row unless they are to be skipped, and where no row is left.
     """
-
-    max_row_bytes = 64 * 1024 * 1024
-    """A longer line is refused, so that a file without line breaks cannot fill the memory."""
 
     skipped: tuple[SkippedRow, ...]
     """Rows that were left out, in the order of the file; empty with `on_bad_row: error`."""
@@ -101,12 +100,12 @@ class JsonlFile:
         """`sha256:…` of the usable rows' bytes, without blank lines and line ends."""
         return self._fingerprint
 
-    def located(self, error: DataError, line: int, indent: int) -> DataError:
+    def _located(self, error: DataError, line: int, indent: int) -> DataError:
         """What `parse` raised, said of the file, where `indent` bytes of white space stand before the row."""
         column = None if error.column is None else indent + error.column
         return DataError(error.problem, file=self.name, line=line, column=column, hint=error.hint)
 
-    def nothing_left(self, rows: int, first_error: DataError | None) -> DataError:
+    def _nothing_left(self, rows: int, first_error: DataError | None) -> DataError:
         """Why none of the `rows` rows is left: all were passed over, or bad and skipped."""
         if first_error is not None:
             return DataError(f"no row can be used; the first error is: {first_error}", file=self.name)
@@ -118,18 +117,20 @@ class JsonlFile:
         sha = hashlib.sha256()
         skipped: list[SkippedRow] = []
         first_error: DataError | None = None
-        parse, longest, first, limit = self._parse, self.max_row_bytes, self._first, self._limit
+        parse, first, limit = self._parse, self._first, self._limit
         rows = 0
-        for line, start, indent, raw in _rows(handle, longest):
+        for line, start, indent, raw in _rows(handle):
             rows += 1
             if rows <= first:
                 continue
             try:
-                if len(raw) > longest:
-                    raise DataError(f"the row is longer than {longest} bytes", hint="each line must be one JSON object")
+                if len(raw) > MAX_ROW_BYTES:
+                    raise DataError(
+                        f"the row is longer than {MAX_ROW_BYTES} bytes", hint="each line must be one JSON object"
+                    )
                 parse(raw)
             except DataError as error:
-                located = self.located(error, line, indent)
+                located = self._located(error, line, indent)
                 if self._on_bad_row == "error":
                     raise located from None
                 first_error = first_error or located
@@ -145,16 +146,16 @@ class JsonlFile:
             if limit is not None and rows - first >= limit:
                 break
         if not self._offsets:
-            raise self.nothing_left(rows, first_error)
+            raise self._nothing_left(rows, first_error)
         return f"sha256:{sha.hexdigest()}", tuple(skipped)
 
 
-def _rows(handle: BinaryIO, longest: int) -> Iterator[tuple[int, int, int, bytes]]:
+def _rows(handle: BinaryIO) -> Iterator[tuple[int, int, int, bytes]]:
     """(line, offset, indent, bytes) of every line that is not blank: where it starts, how much white space
     it starts with, and what it holds without white space around it. Of a line that is too long, the first
-    `longest` + 1 bytes."""
+    MAX_ROW_BYTES + 1 bytes."""
     line = offset = 0
-    readline, limit = handle.readline, longest + 1
+    readline, limit = handle.readline, MAX_ROW_BYTES + 1
     while raw := readline(limit):
         line += 1
         start, offset = offset, offset + len(raw)

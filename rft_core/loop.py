@@ -7,22 +7,18 @@ with the same result, by whoever resumes. Nothing here knows what a component is
 
 from __future__ import annotations
 
-from collections import Counter
-
 from rft_core import failpoints
 from rft_core.clock import StepClock
 from rft_core.errors import IntegrityError, StopRequested, TooManyErrorsError
 from rft_core.runs.collect import collect_step
 from rft_core.runs.evaluation import Evaluation, evaluate, line_of
+from rft_core.runs.failed_grades import ERROR_WINDOW, stop_on_errors
 from rft_core.runs.recovery import recover, restore_metrics, train_batch, update_record
 from rft_core.runs.run import Run
 from rft_core.runs.step_metrics import sampling_line, step_line, time_line
 from rft_core.runs.validation_history import ValidationHistory
 from rft_core.storage import checkpoint
 from rft_core.storage.journal import Record
-
-ERROR_WINDOW = 3
-"""Steps over which the share of failed grades is taken."""
 
 
 def train(run: Run) -> int:
@@ -132,23 +128,3 @@ def save(run: Run, step: int, history: ValidationHistory) -> None:
         run.journal.new_segment()
     checkpoint.prune(run.run_dir, {step, *history.best_steps(run.config.checkpoints.keep_best)})
     run.emit("checkpoint_saved", step=step, path=str(path))
-
-
-def stop_on_errors(run: Run, done: int) -> None:
-    """TooManyErrorsError when a grader failed to give too many grades of the last steps: its fault, not the sample's."""
-    records = [run.journal.last("rollouts", step) for step in range(max(1, done - ERROR_WINDOW + 1), done + 1)]
-    steps = [record.aside for record in records if record is not None and "grades" in record.aside]
-    grades = sum(counts["grades"] for counts in steps)
-    failures: Counter[str] = Counter()
-    for counts in steps:
-        failures.update(counts.get("failures", {"": counts["failed_grades"]}))
-    worst, failed = max(failures.items(), key=lambda named: named[1], default=("", 0))
-    limit = run.config.grading.max_error_rate
-    if failed > limit * grades:
-        path = run.run_dir.path
-        by = f" by '{worst}'" if worst else ""
-        again = f"{path} --set training.steps=…" if done == run.total_steps else path
-        raise TooManyErrorsError(
-            f"{failed / grades:.0%} of the grades{by} of the last {len(steps)} steps failed, more than grading.max_error_rate = {limit:.0%}; "
-            f"read why with 'rft-engine samples {path} --worst', mend the grader, then 'rft-engine resume {again}'"
-        )

@@ -64,7 +64,8 @@ class Sampler(Protocol):
 
     def sample(self, unit: SampleUnit) -> SampledUnit:
         """Draw one rollout per seed and prompt. The answer depends on the unit alone: on a sampler
-        that declares `bitwise`, the same unit gives the same tokens and log-probabilities."""
+        that declares `bitwise`, the same unit gives the same tokens and log-probabilities. DataError, with
+        its `ordinal`, for a prompt that cannot be sampled from: the engine names its row."""
         ...
 
     def close(self) -> None: ...

@@ -21,6 +21,15 @@ HISTORY = 32
 """Steps in the small curve."""
 ZERO_VARIANCE = ("zero_variance_groups", "zero_variance")
 """Names under which optimizers count groups whose rewards are all equal."""
+OF_AN_UPDATE = {
+    "grad_norm": "gradient norm {}",
+    "entropy": "entropy {}",
+    "kl": "KL {}",
+    "clip_fraction_low": "clipped below {}",
+    "clip_fraction_high": "above {}",
+    "logprob_diff_mean": "sampler and trainer {} apart",
+}
+"""What is shown of an optimizer's metrics, where it has them."""
 
 
 class RunView:
@@ -127,6 +136,8 @@ class RunView:
         yield "waits for", self._waiting()
         if line:
             yield "sampling", Text(self._sampling_text())
+            if update := self._update_text():
+                yield "update", Text(update)
             yield "engine's share", Text(percent(line.get("engine_share")))
         if self._errors:
             text = ", ".join(f"{count} {kind}" for kind, count in self._errors.most_common())
@@ -173,6 +184,13 @@ class RunView:
         parts += [f"{percent(truncated)} truncated"] if truncated is not None else []
         parts += [f"{self._zero_variance} groups without variance"] if self._zero_variance else []
         return ", ".join(parts) or "–"
+
+    def _update_text(self) -> str:
+        def shown(name: str, value: float) -> str:
+            return percent(value) if "fraction" in name else number(value)
+
+        found = ((name, form, self._line.get(name)) for name, form in OF_AN_UPDATE.items())
+        return ", ".join(form.format(shown(name, value)) for name, form, value in found if value is not None)
 
 
 def _zero_variance(values: Mapping[str, Any]) -> int:

@@ -109,6 +109,8 @@ def _facts(summary: Report, run_dir: Path | None) -> Iterator[tuple[str, Text]]:
         yield "tokens", Text(f"{summary['sampled_tokens']:,} sampled, {summary['trained_tokens']:,} trained on")
     if summary.get("dropped"):
         yield "rollouts left out", literal(_counts(summary["dropped"]))
+    if summary.get("zero_variance_groups"):
+        yield "equal rewards", Text(f"in {summary['zero_variance_groups']:,} groups")
     if alarms := summary.get("alarms"):
         told = f"in {alarms['steps']} steps, the last in step {alarms['last_step']}: {alarms['last']}"
         yield "alarms", literal(told, "yellow")

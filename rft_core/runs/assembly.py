@@ -20,6 +20,7 @@ from rft_core.registry import Registry
 from rft_core.remote.handshake import WorkerKind
 from rft_core.runs.hosted import HostedSource, Sources, materialize
 from rft_core.specs import BuildContext, GraderSpec, OptimizerSpec
+from rft_core.storage import checkpoint
 from rft_core.storage.files import sha256_file, storage
 from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef
@@ -235,20 +236,36 @@ def pool_of(
     )
 
 
+def init_path(init_from: str, base_dir: Path) -> Path:
+    """What `init_from` names: relative to the run file, or else to where the engine was started."""
+    path = base_dir / init_from
+    return path if path.exists() or not Path(init_from).exists() else Path(init_from)
+
+
 def start_model(init_from: str, base_dir: Path, base: ModelRef) -> ModelRef:
     """The weights that `init_from` names: a run directory, one of its checkpoints, or a policy folder."""
-    path = Path(init_from) if Path(init_from).is_absolute() else base_dir / init_from
-    if not path.exists() and Path(init_from).exists():
-        path = Path(init_from)
+    path = init_path(init_from, base_dir)
     candidates = [path / "final", path / "optimizer" / "policy", path]
     if (path / "checkpoints").is_dir():
         candidates.insert(1, max((path / "checkpoints").glob("step-*"), default=path) / "optimizer" / "policy")
     for folder in candidates:
         if any(folder.glob("*.safetensors")):
+            _check_whole(folder)
             return model_of(folder, base)
     raise ModelError(
         f"init_from: {path} holds no weights; name a run directory, one of its checkpoints/step-… folders, or a model folder"
     )
+
+
+def _check_whole(policy: Path) -> None:
+    """ModelError if the policy is that of a checkpoint, and not as it was written."""
+    checkpoint_of = policy.parent.parent
+    if not (checkpoint_of / checkpoint.MANIFEST).is_file():
+        return
+    if fault := checkpoint.problems(checkpoint_of, within="optimizer/policy/"):
+        raise ModelError(
+            f"init_from: the checkpoint {checkpoint_of} is damaged: {fault}; take another one, or restore it from a backup"
+        )
 
 
 def refuse_scorer(registry: Registry, config: RunConfig, model: ModelRef) -> None:

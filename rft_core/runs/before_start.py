@@ -25,7 +25,7 @@ def refuse_early(run_file: RunFile, registry: Registry, listeners: Sequence[List
             listener(kind, values)
 
     check_stages(registry, run_file)
-    if problems := check_model(run_file.stages[0][1], run_file.base_dir).errors:
+    if problems := check_model(registry, run_file.stages[0][1], run_file.base_dir).errors:
         raise ModelError(problems[0])
     for name, config in run_file.stages:
         tell("phase", waits_for="checking the data")

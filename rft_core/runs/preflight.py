@@ -10,21 +10,24 @@ from __future__ import annotations
 import json
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rft_core.boundary import clean_text
 from rft_core.config.run_file import RunConfig
-from rft_core.errors import ModelError, RftError
+from rft_core.errors import ModelError, RftError, RunDirError
 from rft_core.hosting import GraderHost
 from rft_core.pools.pool import open_pool
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
 from rft_core.rows import prompt_text
-from rft_core.runs.assembly import is_deterministic, start_model
+from rft_core.runs.assembly import init_path, is_deterministic, refuse_scorer, start_model
 from rft_core.runs.checks.rules_failures import MOST_FAILED_PAID
 from rft_core.specs import BuildContext
+from rft_core.storage.rundir import RunDir
 from rft_core.types import Grade, GradedUnit, GradeUnit, Group, Item, ModelRef, Outcome, Rollout
 
 TRIAL_ROWS = 8
@@ -33,6 +36,10 @@ TRIAL_TIMEOUT_S = 3.0
 TRIAL_KEYS = 4
 """Most keys of a row whose values are tried as answers."""
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+MAX_SHOWN = 80
+"""Most characters of a setting in an error."""
+MAY_DIFFER = {"device", "dtype"}
+"""Settings of a model that leave it the same model."""
 
 
 @dataclass(kw_only=True)
@@ -43,8 +50,9 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
 
 
-def check_model(config: RunConfig, base_dir: Path) -> Findings:
-    """Whether the files that `model` and `init_from` name are there. Other model sources are not asked."""
+def check_model(registry: Registry, config: RunConfig, base_dir: Path) -> Findings:
+    """Whether the files that `model` and `init_from` name are there, and fit each other. Other model sources are not
+    asked."""
     found = Findings()
     path = config.model.get("path")
     if config.model.get("type") == "pretrained" and isinstance(path, str):
@@ -57,10 +65,60 @@ def check_model(config: RunConfig, base_dir: Path) -> Findings:
             found.warnings.append(f"the model '{path}' is no folder here, so the run will fetch it from the hub")
     if config.init_from is not None:
         try:
-            start_model(config.init_from, base_dir, ModelRef(path=base_dir))
+            refuse_scorer(registry, config, start_model(config.init_from, base_dir, ModelRef(path=base_dir)))
+            found.errors += _another_model(registry, config, init_path(config.init_from, base_dir), base_dir)
         except ModelError as error:
             found.errors.append(str(error))
     return found
+
+
+def _another_model(registry: Registry, config: RunConfig, init_from: Path, base_dir: Path) -> Iterator[str]:
+    """What to say if the run that `init_from` belongs to began with another model than `model` describes: its weights
+    would silently take that one's place, or an adapter come over a base that it was not trained on."""
+    run = _run_of(init_from)
+    if run is None:
+        return
+    values = run.read_config()
+    theirs, ours = (_described(registry, section) for section in (values["resolved"]["model"], config.model))
+    if "path" in theirs and "path" in ours:
+        folders = (_folder(values["base_dir"], theirs["path"]), _folder(base_dir, ours["path"]))
+        if all(folder.is_dir() for folder in folders):
+            theirs["path"], ours["path"] = map(str, folders)
+    if theirs != ours:
+        yield (
+            f"init_from: the run {run.path} began with another model ({_differing(theirs, ours)}) than this run file "
+            f"describes ({_differing(ours, theirs)}); give both the same model, or drop init_from"
+        )
+
+
+def _run_of(path: Path) -> RunDir | None:
+    """The run that a run directory, its final/, one of its checkpoints, or the policy in one belongs to."""
+    for folder in (path, *path.resolve().parents[:4]):
+        with suppress(RunDirError):  # no config.json, or a broken one
+            if "resolved" in RunDir(folder).read_config():
+                return RunDir(folder)
+    return None
+
+
+def _folder(base_dir: str | Path, path: str) -> Path:
+    return (base_dir / Path(path).expanduser()).resolve()
+
+
+def _described(registry: Registry, section: Mapping[str, Any]) -> dict[str, Any]:
+    """A model section with its defaults, without what may differ between runs of one model."""
+    try:
+        settings = registry.configure("model_source", section, where="model")[1].model_dump(mode="json")
+    except RftError:  # of a plugin that is gone
+        settings = dict(section)
+    return {"type": section["type"], **{key: value for key, value in settings.items() if key not in MAY_DIFFER}}
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """The settings of one model that the other has not, of another type the type alone."""
+    keys = [key for key in one if one[key] != other.get(key)]
+    if "type" in keys:
+        keys = [key for key in ("type", "path") if key in one]
+    return ", ".join(f"{key}: {clean_text(str(one[key]), MAX_SHOWN)}" for key in keys)
 
 
 def folder_problems(folder: Path) -> Iterator[str]:

@@ -83,6 +83,7 @@ def summarise_run(
         "sampled_tokens": sum(line.get("sampled_tokens", 0) for line in lines),
         "trained_tokens": sum(line.get("trained_tokens", 0) for line in lines),
         "dropped": dict(dropped),
+        "zero_variance_groups": int(sum(line.get("zero_variance_groups", 0) for line in lines)),
         "outcomes": dict(outcomes),
         "alarms": _alarms(run),
         "spend": None if run.ledger is None else asdict(run.ledger.spend()),

@@ -39,11 +39,13 @@ def save(run_dir: RunDir, step: int, optimizer: Optimizer) -> Path:
     return target
 
 
-def problems(folder: Path) -> str:
-    """What is wrong with a checkpoint folder; empty if it is whole."""
+def problems(folder: Path, *, within: str = "") -> str:
+    """What is wrong with a checkpoint folder, or with what is `within` one of its folders; empty if it is whole."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         for name, expected in manifest["files"].items():
+            if not name.startswith(within):
+                continue
             path = folder / name
             if not path.is_file():
                 return f"{path} is missing"

@@ -1,6 +1,7 @@
 """Graders that fail now and then, and graders that are slow: what they cost a whole run, and what they do not."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def test_half_of_the_grades_fail_until_the_grader_is_mended(tmp_path: Path) -> N
     outcome = engine("run", run_file, "--name", "fast")
     assert outcome.code == 3, outcome.errors
     assert "of the grades of the last 3 steps failed, more than grading.max_error_rate = 20%" in outcome.errors
+    assert f"then 'rft-engine resume {tmp_path / 'runs' / 'fast'}'" in outcome.errors
     run_dir = tmp_path / "runs" / "fast"
     assert (run_dir / "checkpoints" / "step-000003").is_dir()
     assert summary(run_dir)["status"] == "failed"
@@ -110,6 +112,10 @@ def test_the_limit_is_for_each_grader(tmp_path: Path, rate_of_two: float, code: 
     outcome = engine("run", fast_run(tmp_path, processes=(), grader=grader, training=training), "--name", "fast")
     assert outcome.code == code, outcome.errors
     assert ("of the grades by 'two' of the last 3 steps failed, more than" in outcome.errors) == (code == 3)
+    if code == 3:
+        why = r"most often: two: .*ConnectionError: the service did not answer \(train\.jsonl:\d+\); read more with"
+        assert re.search(why, outcome.errors), outcome.errors
+        assert "--set training.steps=6'" in outcome.errors  # the run is at its end, so there is nothing else to resume
     lines = lines_of(tmp_path / "runs" / "fast")
     grades = sum(line["rollouts"] for line in lines)
     failed, one, two = (

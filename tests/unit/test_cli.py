@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import shutil
@@ -13,14 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_models import REGISTRY
 
 from rft_core import api
 from rft_core.cli import main
 from rft_core.cli.plugin_commands import type_name
 from rft_core.cli.tables import _next_commands
+from rft_core.config.run_file import RunConfig
+from rft_core.errors import ModelError
+from rft_core.runs.assembly import start_model
+from rft_core.runs.preflight import check_model
 from rft_core.storage import store
 from rft_core.storage.rundir import RunDir
-from rft_core.types import Grade, GradedGroup, Group, Item, Rollout
+from rft_core.types import Grade, GradedGroup, Group, Item, ModelRef, Rollout
 from rft_test_plugin.harness import fast_run, tiny_run
 
 ALL_IN_PROCESS: dict[str, Any] = {
@@ -506,6 +512,62 @@ def test_validate_finds_what_would_fail(
     assert result.json["valid"] is valid
     told = result.json["warnings" if valid else "errors"]
     assert any(message in text for text in told), told
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "said"),
+    [
+        ({"layers": 2}, {"layers": 2, "device": "cpu", "dtype": "bfloat16"}, None),
+        ({"layers": 2}, {"heads": 4}, None),  # the defaults
+        ({"layers": 3}, {"layers": 2, "heads": 8}, "another model (layers: 3, heads: 4) than this run file describes (layers: 2, heads: 8)"),
+        ({"type": "pretrained", "path": "m"}, {"type": "pretrained", "path": "../runs/m"}, None),
+        ({"type": "pretrained", "path": "m"}, {"type": "pretrained", "path": "m"}, "(path: {runs}/m) than this run file describes (path: {here}/m)"),
+        ({"type": "pretrained", "path": "a/b"}, {"type": "pretrained", "path": "a/b"}, None),
+        ({"type": "pretrained", "path": "a/b"}, {"layers": 2}, "(type: pretrained, path: a/b) than this run file describes (type: tiny_llama)"),
+        ({"type": "gone", "size": 1}, {"layers": 2}, "(type: gone) than this run file describes (type: tiny_llama)"),
+    ],
+)  # fmt: skip
+def test_init_from_goes_on_with_the_same_model(
+    tmp_path: Path, theirs: dict[str, Any], ours: dict[str, Any], said: str | None
+) -> None:
+    """A run that began with another model is refused, wherever in it the weights lie; other devices and precisions
+    are no other model."""
+    here, runs = tmp_path / "here", tmp_path / "runs"
+    for folder in (here / "m", runs / "m", runs / "r/final", runs / "r/checkpoints/step-000002/optimizer/policy"):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        for file in ("model.safetensors", "tokenizer.json"):
+            (folder / file).touch()
+    tiny = {"type": "tiny_llama", "tokenizer": {"type": "characters", "alphabet": "01"}}
+    theirs, ours = (model if "type" in model else {**tiny, **model} for model in (theirs, ours))
+    (runs / "r/config.json").write_text(json.dumps({"base_dir": str(runs), "resolved": {"model": theirs}}))
+    for place in ("", "final", "checkpoints/step-000002", "checkpoints/step-000002/optimizer/policy"):
+        raw = {"model": ours, "data": {"train": {}}, "optimizer": {"type": "sft"}, "init_from": str(runs / "r" / place)}
+        problems = check_model(REGISTRY, RunConfig.model_validate(raw), here).errors
+        if said is None:
+            assert problems == []
+        else:
+            (problem,) = problems
+            assert problem.startswith(f"init_from: the run {runs / 'r'} began with another model (")
+            assert said.format(runs=runs, here=here) in problem
+
+
+def test_a_damaged_checkpoint_is_no_start(tmp_path: Path) -> None:
+    """Weights that are not what the checkpoint's manifest says; what is damaged beside them does not matter here."""
+    step = tmp_path / "step-000002"
+    policy = step / "optimizer" / "policy"
+    policy.mkdir(parents=True)
+    (policy / "model.safetensors").write_bytes(b"weights")
+    digests = {"optimizer/policy/model.safetensors": hashlib.sha256(b"weights").hexdigest(), "optimizer/adamw": "gone"}
+    (step / "manifest.json").write_text(json.dumps({"files": digests}))
+    base = ModelRef(path=tmp_path)
+    assert start_model(str(step), tmp_path, base).path == policy
+    (policy / "model.safetensors").write_bytes(b"weighty")
+    for place in (step, policy):
+        with pytest.raises(
+            ModelError, match=r"init_from: the checkpoint .*step-000002 is damaged: .* not what was written"
+        ):
+            start_model(str(place), tmp_path, base)
 
 
 def test_validate_does_not_call_a_sound_grader_constant(call: Call, tmp_path: Path) -> None:

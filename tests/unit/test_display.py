@@ -22,6 +22,11 @@ LINE: dict[str, Any] = {
     "sampled_tokens_per_s": 1234.5,
     "engine_share": 0.034,
     "zero_variance_groups": 3,
+    "grad_norm": 0.5,
+    "entropy": 1.25,
+    "clip_fraction_low": 0.0,
+    "clip_fraction_high": 0.021,
+    "logprob_diff_mean": 1.234e-7,
     "error/invalid_variable_error": 2,
     "dropped": {},
 }
@@ -97,7 +102,7 @@ def test_a_reader_that_goes_away_does_not_stop_the_run() -> None:
 
 def test_live_view_shows_what_matters() -> None:
     """Stage, progress, reward, validation (latest and best, never test), what is waited for, speed, engine's share, errors."""
-    text = shown(run_of(RunView()))
+    text = shown(run_of(RunView()), width=140)
     for part in (
         "rft-engine · rft",
         "runs/arithmetic",
@@ -107,6 +112,8 @@ def test_live_view_shows_what_matters() -> None:
         "0.400 at step 5, best 0.500 at step 0",
         "grading",
         "1,234 tokens/s, 12.5% truncated, 15 groups without variance",
+        "gradient norm 0.500, entropy 1.250, clipped below 0.0%, above 2.1%",
+        "sampler and trainer 1.23e-07 apart",
         "3.4%",
         "10 invalid_variable_error",
     ):

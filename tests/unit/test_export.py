@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file
 from tiny_models import REGISTRY, context, make_model, random_groups
 
 from rft_core import api
 from rft_core.errors import ModelError, RunDirError
 from rft_core.types import ModelRef, TrainBatch
+from rft_core.weights import digest_of
 from rft_optimizer_policy_gradient.optimizer import PolicyGradient
 from rft_test_plugin.harness import engine
 from rft_torch.export import export, find_checkpoint, merge_adapter
@@ -25,17 +27,17 @@ from rft_torch.weights import adapter_tensors, publish_adapter, publish_full
 IDS = torch.tensor([[5, 6, 7, 8]])
 
 
-def make_run(tmp_path: Path, **settings: Any) -> tuple[Path, PolicyGradient]:
+def make_run(tmp_path: Path, dtype: str = "float32", **settings: Any) -> tuple[Path, PolicyGradient]:
     """A run directory with checkpoints of steps 1 to 3, of which 2 is the best."""
     base = make_model(tmp_path / "base")
     optimizer = REGISTRY.build(
-        "optimizer", {"type": "policy_gradient", "learning_rate": 1e-2, **settings}, context(base)
+        "optimizer", {"type": "policy_gradient", "learning_rate": 1e-2, **settings}, context(base, dtype=dtype)
     )
     run = tmp_path / "run"
     for step in range(1, 4):
         optimizer.step(TrainBatch(step=step, total_steps=3, groups=random_groups(step)))
         optimizer.save(run / "checkpoints" / f"step-{step:06d}" / "optimizer")
-    resolved = {"path": str(base), "device": "cpu", "dtype": "float32"}
+    resolved = {"path": str(base), "device": "cpu", "dtype": dtype}
     (run / "config.json").write_text(json.dumps({"resolved_model": resolved}))
     (run / "summary.json").write_text(json.dumps({"best_step": 2, "steps": 3}))
     return run, optimizer
@@ -106,7 +108,7 @@ def test_the_tolerance_of_a_merge_follows_the_logits(tmp_path: Path, broken: boo
         (tmp_path / name).mkdir()
     publish_adapter(model, tmp_path / "adapter")
     if broken:
-        with pytest.raises(ModelError, match="changed logits by nan"):
+        with pytest.raises(ModelError, match=r"the tensor .*lora_.* in .*adapter holds numbers that are not finite"):
             merge_adapter(ModelRef(path=base), tmp_path / "adapter", tmp_path / "out")
         assert not list((tmp_path / "out").iterdir())
     else:
@@ -131,6 +133,21 @@ def test_full_weights_are_copied(tmp_path: Path) -> None:
     last, best = (load_model(ModelRef(path=tmp_path / name))(IDS).logits for name in ("last", "best"))
     assert torch.equal(last, optimizer._trainer.model(IDS).logits)
     assert not torch.equal(last, best)
+
+
+@pytest.mark.parametrize("settings", [{}, {"lora": {"rank": 4}}])
+def test_a_model_is_exported_as_it_was_sampled(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """In bfloat16, and its config says so, while the checkpoint keeps float32; whole weights are those that samplers were
+    given, to the bit."""
+    run, optimizer = make_run(tmp_path, dtype="bfloat16", **settings)
+    run_export(run, "--merge", "--out", tmp_path / "out")
+    assert {tensor.dtype for tensor in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch.bfloat16}
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
+    (kept,) = (run / "checkpoints" / "step-000003" / "optimizer" / "policy").glob("*model.safetensors")
+    assert {tensor.dtype for tensor in load_file(kept).values()} == {torch.float32}
+    if not settings:
+        (tmp_path / "served").mkdir()
+        assert digest_of(tmp_path / "out") == optimizer.publish(tmp_path / "served", run_id="r", lineage="l").digest
 
 
 def test_checkpoints_by_name(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
 
 def test_a_line_without_end_cannot_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line over the limit is one bad row; the rows after it keep their line and bytes."""
-    monkeypatch.setattr(JsonlFile, "max_row_bytes", 1000)
+    monkeypatch.setattr("rft_core.jsonl.MAX_ROW_BYTES", 1000)
     data = GOOD + b"\n" + b"x" * 3500 + b"\n" + GOOD
     source = load(tmp_path, data, on_bad_row="skip")
     assert keys(source) == ["rows.jsonl:1", "rows.jsonl:3"]

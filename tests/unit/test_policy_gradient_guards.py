@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ from tiny_models import REGISTRY, context, graded_group, make_model, random_grou
 from rft_core.errors import ConfigError, ModelError
 from rft_core.types import Grade, GradedGroup, TrainBatch, TrainReport
 from rft_optimizer_policy_gradient.optimizer import PolicyGradient
+from rft_optimizer_policy_gradient.presets import SUMMARIES
 
-PRESETS = [n.removeprefix("preset/") for n in REGISTRY.names("optimizer_part") if n.startswith("preset/")]
+PRESETS = [preset.__name__ for preset in SUMMARIES]
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +131,7 @@ def test_a_sampler_that_computes_something_else_stops_the_step(folder: Path, tmp
     optimizer = build(folder, max_logprob_diff=0.01, micro_batch_tokens=1)
     before = weights(optimizer, tmp_path / "before")
     with pytest.raises(
-        FloatingPointError, match=r"differ by .* more than max_logprob_diff = 0\.01, most among rollout \d/\d"
+        FloatingPointError, match=r"differ by .* more than max_logprob_diff = 0\.01, most among rows:\d sample \d"
     ):
         step(optimizer, random_groups(1))
     assert weights(optimizer, tmp_path / "after") == before
@@ -149,10 +152,81 @@ def test_a_rollout_beyond_the_context_is_named(folder: Path, tmp_path: Path) -> 
     before = weights(optimizer, tmp_path / "before")
     long = graded_group(3, [rollout(3, s, (5,) * 100, (6,) * 40, (-3.0,) * 40) for s in range(2)], [0.0, 1.0])
     with pytest.raises(
-        ValueError, match=r"rollout 3/0 has 140 tokens, but the model reads 128; lower sampling\.max_tokens"
+        ValueError, match=r"rows:3 sample 0 has 140 tokens, but the model reads 128; lower sampling\.max_tokens"
     ):
         step(optimizer, (long,))
     assert weights(optimizer, tmp_path / "after") == before
+
+
+def test_a_rollout_beyond_the_context_of_a_teacher_is_named(folder: Path, tmp_path: Path) -> None:
+    """The teacher reads less than the policy."""
+    teacher = make_model(tmp_path / "short", max_position_embeddings=16)
+    optimizer = build(folder, algorithm="distillation", kl={"reference": str(teacher)})
+    rollouts = [rollout(0, s, (5,) * 10, (6,) * (6 + s), (-3.0,) * (6 + s)) for s in range(2)]
+    with pytest.raises(ValueError, match=r"rows:0 sample 1 has 17 tokens, but the reference .*short reads 16"):
+        step(optimizer, (graded_group(0, rollouts, [0.0, 1.0]),))
+
+
+@pytest.mark.parametrize("name", ["dapo", "reinforce_pp", "reinforce_pp_baseline", "ppo", "gdpo", "best_of_n"])
+def test_groups_of_equal_rewards_are_dropped_where_asked(folder: Path, name: str) -> None:
+    """Whatever the estimator says of them: one that compares the batch would give them an advantage."""
+    critic = {"critic": {"learning_rate": 1e-3}} if name == "ppo" else {}
+    optimizer = build(folder, algorithm=name, zero_variance="drop", **critic)
+    constant = replace(Grade.score(0.3), sub_rewards={"a": 0.3, "b": 0.7})
+    equal, others = random_groups(1)[:3], random_groups(2)[3:]
+    varied = tuple(
+        replace(g, grades=tuple(replace(x, sub_rewards={"a": x.reward or 0, "b": 0.5}) for x in g.grades))
+        for g in others
+    )
+    report = step(optimizer, graded_by(equal, constant) + varied)
+    assert report.metrics["zero_variance_groups"] == 3
+    assert report.dropped["zero_variance"] == sum(len(g.grades) for g in equal)
+    assert report.metrics["effective_batch"] <= sum(len(g.grades) for g in others)
+
+
+def test_graders_that_differ_keep_a_group_of_equal_rewards(folder: Path) -> None:
+    """Two graders that cancel out are what `gdpo` tells apart."""
+    (group,) = random_groups(1)[:1]
+    halves = [replace(Grade.score(0.5), sub_rewards={"a": i % 2, "b": 1 - i % 2}) for i in range(len(group.grades))]
+    weights = {"advantage": {"weights": {"a": 2.0}}}
+    optimizer = build(folder, algorithm="gdpo", zero_variance="drop", **weights)
+    report = step(optimizer, (replace(group, grades=tuple(halves)),))
+    assert report.dropped == {}
+    assert report.metrics["grad_norm"] > 0
+
+
+def test_a_critic_that_diverges_is_named(folder: Path) -> None:
+    """It is not the policy that has to learn more slowly."""
+    optimizer = build(folder, algorithm="ppo", critic={"learning_rate": 1e30, "value_clip": None})
+    step(optimizer, random_groups(1))
+    with pytest.raises(FloatingPointError, match=r"the critic has diverged: .* rows:\d sample \d"):
+        step(optimizer, random_groups(2), 2)
+
+
+def test_a_teacher_with_another_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
+    """As many tokens under other numbers: the first that differs is named. A folder without a tokenizer is taken."""
+    teacher = tmp_path / "teacher"
+    shutil.copytree(folder, teacher)
+    tokenizer = json.loads((teacher / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["3"], vocabulary["5"] = vocabulary["5"], vocabulary["3"]
+    (teacher / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(
+        ConfigError,
+        match=rf"^optimizer\.kl\.reference: token 6 is '5' for the reference {teacher} and '3' for the policy",
+    ):
+        build(folder, kl={"reference": str(teacher), "weight": 0.1})
+    (teacher / "tokenizer.json").unlink()
+    build(folder, kl={"reference": str(teacher), "weight": 0.1})
+
+
+@pytest.mark.parametrize("where", ["optimizer", "optimizer.critic"])
+def test_errors_of_a_critic_name_its_keys(folder: Path, where: str) -> None:
+    """And those of the policy the policy's."""
+    lora = {"lora": {"targets": ["nope"]}}
+    settings = {"critic": lora} if where == "optimizer.critic" else {**lora, "critic": {}}
+    with pytest.raises(ConfigError, match=rf"^{where}\.lora\.targets: the model has no module named 'nope'"):
+        build(folder, algorithm="ppo", **settings)
 
 
 def test_huge_rewards_keep_the_step_finite(folder: Path) -> None:

@@ -222,13 +222,13 @@ def short(values_N: Tensor, *_: Any) -> Tensor:
             "advantage",
             lambda groups, _: [[np.zeros(99)] * len(g) for g in groups],
             BadReplyError,
-            r"the advantage 'odd' answered an array of shape \(99,\) for .*rollout 0/0",
+            r"the advantage 'odd' answered an array of shape \(99,\) for rows:0 sample 0",
         ),
         (
             "advantage",
             lambda groups, _: [[math.nan] * len(g) for g in groups],
             FloatingPointError,
-            "the advantage 'odd' of .*rollout 0/0 is not finite",
+            "the advantage 'odd' of rows:0 sample 0 is not finite",
         ),
         ("ratio", short, BadReplyError, "the ratio 'odd' answered a tensor of shape .*a number for each of"),
         ("correction", lambda *_: 1.0, BadReplyError, "the correction 'odd' answered float"),
@@ -281,6 +281,7 @@ def test_settings_go_over_the_preset() -> None:
     kl = configure(algorithm="reinforce_pp", kl={"weight": 0.2}).kl
     assert (kl.weight, kl.in_reward, kl.estimator) == (0.2, True, {"type": "k1"})
     assert configure(kl=0.3).kl.weight == 0.3
+    assert configure(kl="1e-3").kl.weight == 1e-3  # as YAML reads 1e-3
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_the_reward_model_is_its_formula_in_float64(
     scorer: Path, settings: dict[str, Any], budget: int, packing: bool
 ) -> None:
     """The same for Bradley–Terry, with margin and centring: rewards are read at the end of sequence."""
-    items = tuple(item(i, f"{i}+{i}=", "1" * (i % 4), "ab" * (i % 3 + 1), gap=i / 3) for i in range(8))
+    items = tuple(item(i, f"{i}+{i}=", "ab" * (i % 3 + 1), "1" * (i % 4), gap=i / 3) for i in range(8))
     optimizer = doubled(reward_model(scorer, micro_batch_tokens=budget, packing=packing, **settings))
     model = load_scalar_model(ModelRef(path=scorer), trainable=True).double()
     terms, gaps = [], []
@@ -301,7 +301,7 @@ def test_pairs_that_are_too_long_can_be_dropped(folder: Path, build: Build) -> N
     report = dropping.step(batch((long,), 2))
     assert report.dropped == {"too_long": 1}
     (alarm,) = report.alarms
-    assert alarm.startswith("nothing was trained on: all 1 rows of the step are longer than the 128 tokens")
+    assert alarm.startswith("nothing was learned: all 1 rows of the step are longer than the 128 tokens")
 
 
 def test_pairs_that_are_all_too_long_are_no_data(folder: Path) -> None:

@@ -87,7 +87,7 @@ def test_a_completion_to_learn_is_one_that_the_tokenizer_knows(folder: Path) -> 
     tokenizer = load_tokenizer(folder)
     assert encode_completion(tokenizer, "12") == [*tokenizer("12")["input_ids"], EOS]
     assert len(encode_completion(tokenizer, "1<unk>2")) == 4
-    with pytest.raises(DataError, match="^holds 'é', which the model's tokenizer does not know"):
+    with pytest.raises(DataError, match=r"^holds 'é', which the model's tokenizer does not know"):
         encode_completion(tokenizer, "1é2ü")
 
 

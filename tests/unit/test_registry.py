@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -182,6 +183,33 @@ def test_unknown_names_and_settings_name_the_nearest() -> None:
         registry.configure("data_source", {"type": "jsonl", "pth": "x"}, where="data.train")
     with pytest.raises(ConfigError, match="a component needs a 'type'"):
         registry.configure("grader", {"name": "x"}, where="grader")
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "sentence"),
+    [
+        ("optimizer", {"type": "sft", "target": "a", "lora": 16}, r"x\.lora: wants .* such as {rank: …}, got 16$"),
+        ("optimizer", {"type": "policy_gradient", "kl": True}, r"x\.kl: wants .* such as {weight: …}, got True$"),
+        ("grader", {"type": "multi", "calculate_output": "a", "graders": 3}, r"x\.graders: wants .* {key: …}, got 3$"),
+        (
+            "grader",
+            {"type": "multi", "calculate_output": "a", "graders": {"a": 3}},
+            r"x\.graders\.a: wants .* {type: …}, got 3$",
+        ),
+    ],
+)
+def test_a_value_in_the_place_of_a_block_is_told_how_a_block_begins(kind: Any, raw: Any, sentence: str) -> None:
+    """With a key of that block, where its keys are known; never in the words of pydantic."""
+    with pytest.raises(ConfigError, match=sentence):
+        Registry.discover().configure(kind, raw, where="x")
+
+
+def test_an_algorithm_that_is_taken_for_an_optimizer_is_told_where_it_goes() -> None:
+    """The name of a preset as the optimizer's type."""
+    with pytest.raises(
+        UnknownNameError, match=r"'grpo'; it is an algorithm: {type: policy_gradient, algorithm: grpo}$"
+    ):
+        Registry.discover().configure("optimizer", {"type": "grpo"}, where="optimizer")
 
 
 def test_a_component_that_cannot_be_built_names_its_plugin(install: Install) -> None:

@@ -17,7 +17,7 @@ import torch
 import transformers
 
 from rft_core import BuildContext, ModelRef, Rollout, SampledUnit, SampleUnit, SamplingParams, WeightRef
-from rft_core.errors import ConfigError, DataError, IntegrityError, ModelError
+from rft_core.errors import ComponentError, ConfigError, DataError, IntegrityError, ModelError
 from rft_core.types import Prompt
 from rft_core.weights import digest_of
 from rft_sampler_transformers import rft_samplers
@@ -30,7 +30,7 @@ from rft_tiny_llama.config import TinyLlamaConfig
 from rft_tiny_llama.source import TinyLlamaSource
 from rft_torch.lora import LoraSettings, add_lora
 from rft_torch.models import load_model, load_tokenizer
-from rft_torch.weights import adapter_tensors, publish_adapter
+from rft_torch.weights import adapter_tensors, publish_adapter, publish_full
 
 (SPEC,) = rft_samplers()
 ALPHABET = "abcdefgh .,!"
@@ -373,9 +373,26 @@ def test_stop_strings_cost_no_decoding_of_whole_completions(model: ModelRef) -> 
 
 
 def test_a_prompt_without_room_is_named(model: ModelRef, sampler: TransformersSampler) -> None:
-    """A prompt as long as the context is an error that says which and how long."""
-    with pytest.raises(DataError, match=r"ordinal 1 has 72 tokens .* context of 64"):
+    """A prompt as long as the context is an error that says how long, and by its ordinal which."""
+    with pytest.raises(DataError, match=r"the prompt has 72 tokens .* context of 64; shorten it") as caught:
         sampler.sample(unit(model, ["a", "a" * 70]))
+    assert caught.value.ordinal == 1
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_weights_that_have_grown_too_far_are_a_sentence(model: ModelRef, tmp_path: Path, temperature: float) -> None:
+    """Finite weights whose logits are not: no token is drawn from them, and the version is named."""
+    grown, sampler = load_model(model), make(model)
+    with torch.no_grad():
+        for parameter in grown.parameters():
+            parameter.mul_(1e15)
+    publish_full(grown, tmp_path)
+    weights = policy(tmp_path, number=3)
+    sampler.load_policy(weights)
+    with pytest.raises(
+        ComponentError, match=r"policy version 3, .* logits are not finite: .* lower optimizer\.learning_rate"
+    ):
+        sampler.sample(unit(model, weights=weights, temperature=temperature))
 
 
 def test_weights_of_another_version_are_refused(model: ModelRef, sampler: TransformersSampler) -> None:

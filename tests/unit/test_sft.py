@@ -147,7 +147,9 @@ def test_rows_that_cannot_be_taught_are_named(folder: Path, tmp_path: Path) -> N
         optimizer.step(batch((item(0, "1+1=", 2), item(5, "1" * 200, 2))))
     with pytest.raises(DataError, match=r"the target of row rows\.jsonl:6 is empty"):
         optimizer.step(batch((item(0, "1+1=", 2), item(6, "1+1=", ""))))
-    with pytest.raises(DataError, match=r"the target of row rows\.jsonl:7 holds 'M', which the model's tokenizer does no"):
+    with pytest.raises(
+        DataError, match=r"the target of row rows\.jsonl:7 holds 'M', which the model's tokenizer does no"
+    ):
         optimizer.step(batch((item(0, "1+1=", 2), item(7, "1+1=", "aMbN"))))
     assert published(optimizer, tmp_path / "after") == before
 
@@ -172,7 +174,7 @@ def test_rows_that_are_too_long_can_be_dropped(folder: Path) -> None:
     report = dropping.step(batch((long,), 2))
     assert report.dropped == {"too_long": 1}
     (alarm,) = report.alarms
-    assert alarm.startswith("nothing was trained on: all 1 rows of the step are longer than the 128 tokens")
+    assert alarm.startswith("nothing was learned: all 1 rows of the step are longer than the 128 tokens")
 
 
 def test_rows_that_are_all_too_long_are_no_data(folder: Path) -> None:

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
-from rft_core.errors import ConfigError, RftError, UnknownNameError, WorkerBusyError, error_classes
+from rft_core.errors import ConfigError, DataError, RftError, UnknownNameError, WorkerBusyError, error_classes
 from rft_core.remote.status import CODE_OF_REASON, from_status, to_status
 
 
@@ -23,6 +23,8 @@ def instance(cls: type[RftError]) -> RftError:
         return UnknownNameError("grader", "multy", ["multi"], where="grader.type")
     if cls is ConfigError:
         return ConfigError("top_p must be at most 1", where="sampling.top_p")
+    if cls is DataError:
+        return DataError("the prompt is too long", hint="shorten it", ordinal=3)
     if cls is WorkerBusyError:
         return WorkerBusyError("full", retry_after_s=1.5)
     return cls(f"{cls.__name__} says what failed, ümläuts included")

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import make_model
+from safetensors.torch import load_file, save_file
+from tiny_models import REGISTRY, make_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rft_core.errors import ConfigError, ModelError
@@ -25,8 +26,9 @@ from rft_torch.forward import can_share_prefixes, pack, wanted_logits
 from rft_torch.logprobs import token_logprobs
 from rft_torch.lora import LoraSettings, add_lora
 from rft_torch.models import load_model, load_tokenizer
+from rft_torch.scalar import load_scalar_model
 from rft_torch.settings import TrainerConfig, learning_rate
-from rft_torch.weights import copy_side_files, load_adapter, load_full, publish_adapter, publish_full
+from rft_torch.weights import adapter_tensors, copy_side_files, load_adapter, load_full, publish_adapter, publish_full
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 
@@ -157,6 +159,25 @@ def test_every_lora_target_is_a_module(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"lora\.targets: .*'v_prj'; did you mean 'v_proj'\?") as caught:
         adapted("q_proj", "v_prj")
     assert "'q_proj'" not in str(caught.value)
+    with pytest.raises(
+        ConfigError, match=r"lora\.targets: LoRA cannot adapt 'norm', a LlamaRMSNorm; choose from down_proj, "
+    ):
+        adapted("q_proj", "norm")
+
+
+@pytest.mark.parametrize(
+    ("targets", "meant"),
+    [("q_proj", ("q_proj",)), (["all-linear"], "all-linear"), ([], None), ([""], None), (3, None), ([3], None)],
+)
+def test_lora_targets_are_a_name_or_names(targets: Any, meant: object) -> None:
+    """One name is a list of one; anything else is one sentence under the key."""
+    if meant is not None:
+        assert LoraSettings(targets=targets).targets == meant
+        return
+    with pytest.raises(
+        ConfigError, match=r"^optimizer\.lora\.targets: give the names of modules, such as \[q_proj, v_proj\]"
+    ):
+        REGISTRY.configure("optimizer", {"type": "policy_gradient", "lora": {"targets": targets}}, where="optimizer")
 
 
 def test_a_loaded_model_is_frozen_in_eval_mode_unless_asked(folder: Path, tmp_path: Path) -> None:
@@ -181,9 +202,28 @@ def test_a_loaded_model_is_frozen_in_eval_mode_unless_asked(folder: Path, tmp_pa
         (lambda f: (f / "config.json").unlink(), "no config.json"),
         (lambda f: (f / "model.safetensors").unlink(), "no safetensors weights"),
         (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "only pickled weights"),
-        (lambda f: (f / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0broken"), "cannot be loaded"),
-        (lambda f: (f / "config.json").write_text("{"), "cannot be loaded"),
-        (lambda f: (f / "config.json").write_text('{"model_type": "nobody-knows"}'), "cannot be loaded"),
+        (
+            lambda f: (f / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0broken"),
+            "was cut short or damaged; fetch",
+        ),
+        (lambda f: os.truncate(f / "model.safetensors", 9000), r"model\.safetensors was cut short or damaged; fetch"),
+        (lambda f: (f / "config.json").write_text("{"), r"config\.json was cut short or damaged; fetch"),
+        (
+            lambda f: (f / "config.json").write_text('{"model_type": "nobody-knows"}'),
+            r"cannot be loaded .*; fetch it again",
+        ),
+        (
+            lambda f: rewrite_config(f, architectures=["LlamaForSequenceClassification"]),
+            "reward model .* writes none; give",
+        ),
+        (
+            lambda f: rewrite_weights(f, math.nan),
+            r"the tensor model\.layers\.1\.mlp\.up_proj\.weight in .* not finite; fetch",
+        ),
+        (
+            lambda f: rewrite_weights(f, 3e38),
+            "not finite in float32, although its weights are; load it in another dtype",
+        ),
     ],
 )
 def test_unusable_folders_get_a_sentence(folder: Path, tmp_path: Path, change: Any, sentence: str) -> None:
@@ -194,6 +234,33 @@ def test_unusable_folders_get_a_sentence(folder: Path, tmp_path: Path, change: A
     with pytest.raises(ModelError, match=sentence) as caught:
         load_model(ModelRef(path=broken))
     assert str(broken) in str(caught.value)
+
+
+def rewrite_config(folder: Path, **changes: Any) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def rewrite_weights(folder: Path, value: float) -> None:
+    """One number of an inner layer becomes `value`, another of the same row too."""
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    tensors["model.layers.1.mlp.up_proj.weight"][0, :2] = value
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def test_an_adapter_that_is_not_finite_is_named(folder: Path, tmp_path: Path) -> None:
+    """By its folder and by the tensor's name in its file, also where a scalar head stands beside it."""
+    for name, load in (("policy", load_model), ("critic", load_scalar_model)):
+        model = load(ModelRef(path=folder))
+        add_lora(model, LoraSettings(rank=2), seed=0, base_path="base")
+        last = list(adapter_tensors(model).values())[-1]
+        with torch.no_grad():
+            last[0, 0] = math.inf
+        publish_adapter(model, fresh(tmp_path / name))
+        tensor = "score" if name == "critic" else r"v_proj\.lora_B"
+        with pytest.raises(ModelError, match=rf"the tensor .*{tensor}\.weight in {tmp_path / name} holds"):
+            load(ModelRef(path=folder, adapter=tmp_path / name))
 
 
 def test_missing_tensors_are_not_made_up(tmp_path: Path) -> None:

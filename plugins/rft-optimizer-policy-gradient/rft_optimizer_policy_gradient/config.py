@@ -8,6 +8,7 @@ is merged over it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -30,7 +31,10 @@ PartSettings = Annotated[dict[str, Any], BeforeValidator(_named)]
 
 
 def _weight(value: Any) -> Any:
-    """`kl: 0.1` for `kl: {weight: 0.1}`."""
+    """`kl: 0.1` for `kl: {weight: 0.1}`; YAML reads `1e-3` as a text."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return {"weight": float(value)}
     return {"weight": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -58,7 +62,7 @@ class OverlongSettings(ComponentConfig):
     buffer_tokens: int = Field(
         ge=1, description="The penalty rises from 0 to its full size over the last tokens, as many as this."
     )
-    penalty: float = Field(1.0, gt=0, description="Taken off the reward of an answer of max_tokens.")
+    penalty: float = Field(1.0, gt=0, le=1e9, description="Taken off the reward of an answer of max_tokens.")
 
 
 class CriticSettings(TrainerConfig):

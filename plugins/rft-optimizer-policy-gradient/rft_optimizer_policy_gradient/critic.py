@@ -38,7 +38,9 @@ class Critic:
     def __init__(self, settings: CriticSettings, context: BuildContext) -> None:
         model = context.model and replace(context.model, adapter=None)
         self._settings = settings
-        self._trainer = Trainer(settings, replace(context, model=model), load=load_scalar_model)
+        self._trainer = Trainer(
+            settings, replace(context, model=model), load=load_scalar_model, where="optimizer.critic"
+        )
 
     def plan(self, rows: Sequence[TokenRow]) -> list[list[int]]:
         """Which rows are computed together."""
@@ -60,7 +62,12 @@ class Critic:
                 loss = self._loss([traced[i] for i in indices], [returns[i] for i in indices]) / tokens
                 loss.backward()  # type: ignore[no-untyped-call]
                 losses.append((loss, [traced[i].name for i in indices]))
-            norm = self._trainer.update(losses, lr)
+            try:
+                norm = self._trainer.update(losses, lr)
+            except FloatingPointError as error:
+                raise FloatingPointError(
+                    f"the critic has diverged: {error}; lower optimizer.critic.learning_rate"
+                ) from None
         total = torch.stack([loss.detach() for loss, _ in losses]).sum(dtype=torch.float64).item()
         return total, norm
 

@@ -80,12 +80,24 @@ def judge(
     for group, rewards, row in zip(groups, scored, answers, strict=True):
         judged, of_group = _of_group(group, rewards, row, dropped, estimate.name)
         sizes += of_group
-        if drop_zero_variance and of_group and not any(of_group):
+        if drop_zero_variance and of_group and _says_nothing(group, of_group):
             dropped["zero_variance"] += len(judged)
         elif judged:
             kept.append(judged)
-    zero_variance = sum(len(group) > 1 and len({c.reward for c, _ in group}) == 1 for group in groups)
+    zero_variance = sum(map(_equal_rewards, groups))
     return Judgement(tuple(kept), tuple(sizes), zero_variance)
+
+
+def _equal_rewards(group: Sequence[tuple[Candidate, Traced | None]]) -> bool:
+    return len(group) > 1 and len({candidate.reward for candidate, _ in group}) == 1
+
+
+def _says_nothing(group: Sequence[tuple[Candidate, Traced | None]], sizes: Sequence[float]) -> bool:
+    """Whether rewards are all equal, those of each grader too if the estimator finds differences."""
+    if not _equal_rewards(group):
+        return False
+    first = group[0][0].sub_rewards
+    return not any(sizes) or all(candidate.sub_rewards == first for candidate, _ in group)
 
 
 def _scored(candidate: Candidate, traced: Traced | None, penalty: Penalty | None) -> Scored:

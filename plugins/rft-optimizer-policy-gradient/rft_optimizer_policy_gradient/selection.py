@@ -5,7 +5,7 @@ What each outcome does (counted in `dropped`):
 * `score`, `sample_invalid`: carries a reward; in the baseline and in the update;
 * `abstained`, `grader_error`, `timed_out`: in neither; the rest of the group goes on without it;
 * `group_too_small`: a reward of which the estimator can say nothing, as of one alone in its group;
-* `zero_variance` (with `zero_variance: drop`): of a group whose advantages are all 0;
+* `zero_variance` (with `zero_variance: drop`): of a group whose rewards are all equal;
 * `truncated` (with `on_truncated: mask`): in the baseline, not in the update;
 * `empty`: no sampled token: in the baseline, nothing to update.
 """
@@ -30,11 +30,8 @@ class Candidate:
     sub_rewards: Mapping[str, float]
     left_out: str | None
     """Why it is in the baseline alone; None if it can be updated on."""
-
-    @property
-    def name(self) -> str:
-        """For error messages."""
-        return f"rollout {self.rollout.ordinal}/{self.rollout.sample}"
+    name: str
+    """For error messages: the row's key and the number of the sample, as `rft-engine samples` shows them."""
 
 
 def candidates(
@@ -66,7 +63,8 @@ def _of_group(
             left_out = "truncated"
         elif rollout.completion_tokens == 0:
             left_out = "empty"
-        found.append(Candidate(rollout, reward, grade.sub_rewards, left_out))
+        name = f"{graded.group.item.key} sample {rollout.sample}"
+        found.append(Candidate(rollout, reward, grade.sub_rewards, left_out, name))
     return found
 
 

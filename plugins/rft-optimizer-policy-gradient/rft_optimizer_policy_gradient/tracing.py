@@ -18,6 +18,7 @@ from rft_optimizer_policy_gradient.reference import Reference
 from rft_optimizer_policy_gradient.samples import Traced, traced
 from rft_optimizer_policy_gradient.selection import Candidate
 from rft_torch.batching import TokenRow
+from rft_torch.long_rows import context_of
 from rft_torch.trainer import Trainer
 
 Group = list[tuple[Candidate, Traced | None]]
@@ -44,16 +45,23 @@ class Tracer:
     def trace(self, found: Sequence[Sequence[Candidate]]) -> list[Group]:
         """None for a rollout without tokens, and for one that is only in a baseline of whole rollouts. ValueError,
         naming it, for one that cannot be computed."""
-        limit = getattr(self.trainer.model.config.get_text_config(), "max_position_embeddings", None)
         groups = [[(c, self._row(c)) for c in group] for group in found]
         rows = [t for group in groups for _, t in group if t is not None]
-        for row in rows:
-            if limit is not None and len(row.row.ids) > limit:
-                raise ValueError(
-                    f"{row.name} has {len(row.row.ids)} tokens, but the model reads {limit}; lower sampling.max_tokens"
-                )
+        self._check_lengths(rows)
         known = iter(self._asked(rows))
         return [[(c, None if t is None else next(known)) for c, t in group] for group in groups]
+
+    def _check_lengths(self, rows: Sequence[Traced]) -> None:
+        readers = {"model": context_of(self.trainer.model)}
+        if self.reference is not None:
+            readers[f"reference {self.reference.name}"] = self.reference.context
+        longest = max(rows, key=lambda row: len(row.row.ids), default=None)
+        for who, limit in readers.items():
+            if longest is not None and limit is not None and len(longest.row.ids) > limit:
+                raise ValueError(
+                    f"{longest.name} has {len(longest.row.ids)} tokens, but the {who} reads {limit}; "
+                    "lower sampling.max_tokens"
+                )
 
     def _row(self, candidate: Candidate) -> Traced | None:
         if candidate.left_out == "empty" or (candidate.left_out is not None and not self.by_token):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from rft_core import strict_json
@@ -17,9 +16,6 @@ class PreferencesSource(JsonlFile):
     """Implements `rft_core.DataSource`. Row keys name the file and its line. DataError, with file and line, for
     a row that is no pair, unless bad rows are to be skipped; for a file that changed while it was in use."""
 
-    max_row_bytes = sys.maxsize - 1
-    """A pair may be of any length."""
-
     def __init__(self, config: PreferencesConfig, base_dir: Path) -> None:
         super().__init__(
             base_dir / Path(config.path).expanduser(),
@@ -28,14 +24,6 @@ class PreferencesSource(JsonlFile):
             offset=config.offset,
             limit=config.limit,
         )
-
-    def located(self, error: DataError, line: int, indent: int) -> DataError:
-        """Columns count from the row's first character, whatever white space stands before it."""
-        return error.located(self.name, line)
-
-    def nothing_left(self, rows: int, first_error: DataError | None) -> DataError:
-        why = f"no row can be used; the first error is: {first_error}" if first_error else f"{rows} rows, none is taken"
-        return DataError(why, file=self.name, hint="each line must be one JSON object")
 
 
 def _pair(line: bytes) -> Row:

@@ -66,7 +66,7 @@ class Limits:
 
 
 class Decoding:
-    """See the module. One object decodes one unit."""
+    """See the module. One object decodes one unit. FloatingPointError if the model computes no numbers."""
 
     def __init__(
         self,
@@ -159,6 +159,8 @@ class Decoding:
             uniform_B = torch.from_numpy(uniforms(self._keys_all[self._live], self._counts)).to(self._device)
         tokens_B = choose(logp_BV, uniform_B)
         logprobs: NDArray[np.float32] = logp_BV.gather(-1, tokens_B[:, None]).squeeze(-1).cpu().numpy()
+        if not np.isfinite(logprobs).all():
+            raise FloatingPointError("the logits are not finite")
         tokens: NDArray[np.int64] = tokens_B.cpu().numpy()
         self._counts += 1
         for row, token, logprob in zip(self._live.tolist(), tokens.tolist(), logprobs.tolist(), strict=True):

@@ -44,10 +44,11 @@ def choose(logp_BV: Tensor, uniform_B: Tensor | None) -> Tensor:
     (float64 in [0, 1)), or the most probable token, the lowest index among equals, if that is None.
 
     The token is the first whose cumulated probability exceeds u times the total, so one of
-    probability 0 is never chosen. Sums are float64.
+    probability 0 is never chosen. Sums are float64. Where the distribution is not finite it is the last one, whose
+    log-probability is not finite either.
     """
     if uniform_B is None:
         return logp_BV.argmax(-1)
     cdf_BV = logp_BV.exp().cumsum(-1, dtype=torch.float64)
     threshold_B1 = uniform_B[:, None] * cdf_BV[:, -1:]
-    return torch.searchsorted(cdf_BV, threshold_B1, right=True).squeeze(-1)
+    return torch.searchsorted(cdf_BV, threshold_B1, right=True).squeeze(-1).clamp_(max=cdf_BV.shape[1] - 1)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from rft_core.canonical import canonical_json, digest
-from rft_core.errors import ConfigError, DataError, IntegrityError, ModelError
+from rft_core.errors import ComponentError, ConfigError, DataError, IntegrityError, ModelError
 from rft_core.specs import BuildContext
 from rft_core.types import ModelRef, Prompt, Rollout, SampledUnit, SamplerInfo, SampleUnit, Segment, WeightRef
 from rft_sampler_transformers.config import TransformersSamplerConfig
@@ -50,7 +50,7 @@ class TransformersSampler:
     On CPU the same unit, weights and fingerprint give the same bits, in any process.
 
     Errors: DataError for a prompt that leaves no room for a completion; IntegrityError for a unit that
-    asks for weights other than those loaded.
+    asks for weights other than those loaded; ComponentError for weights whose logits are not finite.
     """
 
     def __init__(self, config: TransformersSamplerConfig, model: ModelRef) -> None:
@@ -121,8 +121,7 @@ class TransformersSampler:
             for seed in prompt.seeds
         ]
         self._check_window(ids, rows)
-        with enough_memory(f"unit {unit.request_id} of {len(rows)} rollouts", TO_FIT):
-            drawn = Decoding(self._model, self._decoder, self._limits, ids, rows, unit.sampling).run() if rows else []
+        drawn = self._draw(unit, ids, rows) if rows else []
         finished = iter(self._rollouts(unit, numbers, ids, drawn, weights.number))
         return SampledUnit(
             request_id=unit.request_id,
@@ -144,13 +143,28 @@ class TransformersSampler:
         return unit.policy
 
     def _encode(self, prompt: Prompt) -> list[int]:
-        ids = encode_prompt(self._tokenizer, prompt.messages, prompt.tools)
-        if len(ids) >= self._max_context:
-            raise DataError(
-                f"the prompt with ordinal {prompt.ordinal} has {len(ids)} tokens and leaves no room for a completion "
-                f"in the model's context of {self._max_context}; shorten it or leave the row out"
-            )
+        try:
+            ids = encode_prompt(self._tokenizer, prompt.messages, prompt.tools)
+            if len(ids) >= self._max_context:
+                raise DataError(
+                    f"the prompt has {len(ids)} tokens and leaves no room for a completion in the model's context of "
+                    f"{self._max_context}",
+                    hint="shorten it or leave the row out",
+                )
+        except DataError as error:
+            error.ordinal = prompt.ordinal
+            raise
         return ids
+
+    def _draw(self, unit: SampleUnit, ids: list[list[int]], rows: list[Row]) -> list[Drawn]:
+        try:
+            with enough_memory(f"unit {unit.request_id} of {len(rows)} rollouts", TO_FIT):
+                return Decoding(self._model, self._decoder, self._limits, ids, rows, unit.sampling).run()
+        except FloatingPointError as error:
+            raise ComponentError(
+                f"no token can be drawn from policy version {unit.policy.number}, because {error}: its weights have grown "
+                "too far; lower optimizer.learning_rate and start anew, from an earlier checkpoint with init_from if one is kept"
+            ) from error
 
     def _check_window(self, ids: list[list[int]], rows: list[Row]) -> None:
         longest = max((len(ids[row.prompt]) + row.limit for row in rows), default=0)

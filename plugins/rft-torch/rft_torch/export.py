@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ TOLERANCE = 1e-4
 """Largest difference between logits of the merged model and of base and adapter, in float32, as a share of
 the largest logit; of 1, where all are smaller."""
 PROBE_TOKENS = 16
+TRAINED_DTYPE = "float32"
 
 
 @click.command()
@@ -30,7 +32,10 @@ PROBE_TOKENS = 16
 @click.option("--merge", is_flag=True, help="Merge a LoRA adapter into its base model.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
 def export(run_dir: Path, checkpoint: str, merge: bool, out: Path) -> None:
-    """Write a checkpoint of RUN_DIR as a Hugging Face folder that transformers, peft and vLLM load."""
+    """Write a checkpoint of RUN_DIR as a Hugging Face folder that transformers, peft and vLLM load.
+
+    A model is written in the precision that it was sampled in; checkpoints and final/ hold it in float32.
+    """
     done = export_checkpoint(run_dir, out, checkpoint=checkpoint, merge=merge)
     if done["difference"] is not None:
         click.echo(f"merged {done['checkpoint']} into its base: largest difference in logits {done['difference']:.2e}")
@@ -57,8 +62,10 @@ def export_checkpoint(run_dir: Path, out: Path, *, checkpoint: str = "last", mer
     difference = None
     if adapter and merge:
         difference = merge_adapter(base, policy, out)
+    elif adapter:
+        _copy_adapter(policy, out, base.path)
     else:
-        _copy(policy, out, base if adapter else None)
+        _copy_model(policy, out, base.dtype)
     kind = "adapter" if adapter and not merge else "model"
     return {"out": str(out), "checkpoint": source.name, "kind": kind, "difference": difference}
 
@@ -112,8 +119,10 @@ def merge_adapter(base: ModelRef, adapter: Path, out: Path) -> float:
     publish_full(model, out, dtype=getattr(torch, base.dtype))
     copy_side_files(adapter, out, config=False)
     (out / "adapter_config.json").unlink(missing_ok=True)
-    if is_scalar(model):  # the base may be a language model
-        write_config({**config_of(model), "dtype": base.dtype}, out)
+    config = (
+        config_of(model) if is_scalar(model) else _json(base.path / "config.json")
+    )  # the base may be a language model
+    write_config(_in_dtype(config, base.dtype), out)
     copy_side_files(base.path, out)
     return difference
 
@@ -134,17 +143,31 @@ def _probe(model: Any) -> torch.Tensor:
     return logits
 
 
-def _copy(policy: Path, out: Path, base: ModelRef | None) -> None:
-    """Copy a policy folder; an adapter's config gets the path of its base model."""
-    import shutil
-
+def _copy_adapter(policy: Path, out: Path, base: Path) -> None:
+    """Copy an adapter; its config gets the path of its base model."""
     for file in sorted(policy.iterdir()):
         shutil.copyfile(file, out / file.name)
-    if base is not None:
-        config = {**_json(out / "adapter_config.json"), "base_model_name_or_path": str(base.path)}
-        (out / "adapter_config.json").write_text(
-            json.dumps(config, indent=2, sort_keys=True) + os.linesep, encoding="utf-8"
-        )
+    config = {**_json(out / "adapter_config.json"), "base_model_name_or_path": str(base)}
+    (out / "adapter_config.json").write_text(
+        json.dumps(config, indent=2, sort_keys=True) + os.linesep, encoding="utf-8"
+    )
+
+
+def _copy_model(policy: Path, out: Path, dtype: str) -> None:
+    """Copy a whole model in `dtype`, which its config then says."""
+    from rft_torch.weights import cast, write_config
+
+    for file in sorted(policy.iterdir()):
+        if file.suffix == ".safetensors" and dtype != TRAINED_DTYPE:
+            cast(file, out / file.name, dtype)
+        else:
+            shutil.copyfile(file, out / file.name)
+    write_config(_in_dtype(_json(out / "config.json"), dtype), out)
+
+
+def _in_dtype(config: dict[str, Any], dtype: str) -> dict[str, Any]:
+    """A model's config that says `dtype`, by the name that transformers gave it before 5.0 too where it is used."""
+    return {**config, "dtype": dtype, **({"torch_dtype": dtype} if "torch_dtype" in config else {})}
 
 
 def _base_model(run_dir: Path) -> ModelRef:

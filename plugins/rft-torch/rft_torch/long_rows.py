@@ -40,6 +40,6 @@ def alarms_of(rows: int, kept: int, context: int | None) -> tuple[str, ...]:
     if kept or not rows:
         return ()
     return (
-        f"nothing was trained on: all {rows} rows of the step are longer than the {context} tokens that the model reads, "
+        f"nothing was learned: all {rows} rows of the step are longer than the {context} tokens that the model reads, "
         "and optimizer.on_long_row: drop leaves them out",
     )

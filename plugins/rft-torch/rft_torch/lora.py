@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
-ALL_LINEAR = "all-linear"
+ALL_LINEAR: Final = "all-linear"
 
 
 def _names(targets: object) -> object:
@@ -28,7 +28,7 @@ def _names(targets: object) -> object:
     names = [targets] if isinstance(targets, str) else targets
     if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"give the names of modules, such as [q_proj, v_proj], or {ALL_LINEAR}")
-    return ALL_LINEAR if names == [ALL_LINEAR] else names
+    return ALL_LINEAR if list(names) == [ALL_LINEAR] else names
 
 
 class LoraSettings(ComponentConfig):
@@ -50,9 +50,7 @@ class LoraSettings(ComponentConfig):
     )
 
 
-def add_lora(
-    model: PreTrainedModel, settings: LoraSettings, *, seed: int, base_path: str, where: str = "lora"
-) -> None:
+def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int, base_path: str, where: str = "lora") -> None:
     """Inject a fresh adapter whose update is exactly zero (B = 0; A drawn from `seed`).
 
     ConfigError, at the settings' key path `where`, if a name in `targets` is that of no module, or of one that LoRA

@@ -14,13 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 from rft_core.errors import ModelError
 from rft_core.types import ModelRef
-from rft_torch.prompts import encode_prompt, eos_ids
+from rft_core.weights import writes_nothing
+from rft_torch.prompts import encode_completion, encode_prompt, eos_ids
 from rft_torch.source import PretrainedConfig, PretrainedSource
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-__all__ = ["PretrainedConfig", "PretrainedSource", "encode_prompt", "eos_ids", "load_model", "load_tokenizer", "quiet"]
+__all__ = [
+    "PretrainedConfig",
+    "PretrainedSource",
+    "encode_completion",
+    "encode_prompt",
+    "eos_ids",
+    "load_model",
+    "load_tokenizer",
+    "quiet",
+]
 
 DTYPES = ("float32", "bfloat16", "float16")
 TO_FIT = "Free the device, set model.dtype: bfloat16, or take a smaller model."
@@ -57,24 +67,24 @@ def load_model(ref: ModelRef, *, trainable: bool = False, quantize: str | None =
 
     `trainable` says which parameters require gradients: all (the adapter's if `ref` has one), or none. With
     `quantize: 4bit` linear layers are kept as NF4, and can only be trained by an adapter.
-    ModelError if the folder is missing, incomplete, or holds only pickled weights, or if the model's
-    predictions look ahead at later tokens, as those of BERT-like encoders do.
+    ModelError if the folder is missing, incomplete, damaged, or holds only pickled weights; and for a model that writes
+    nothing, whose logits are not finite, or whose predictions look ahead at later tokens, as those of BERT-like
+    encoders do.
     """
     from transformers import AutoModelForCausalLM
 
     check_folder(ref.path)
+    if writes_nothing(ref.path):
+        raise ModelError(
+            f"the model in {ref.path} is a reward model or another classifier, which says how good a text is and writes "
+            "none; give a language model, or use it as grader: {type: reward_model, path: …}"
+        )
     model, missing = from_folder(AutoModelForCausalLM, ref, quantize)
     if missing:
         raise ModelError(
             f"the weights in {ref.path} lack {len(missing)} tensors, such as {min(missing)}; fetch the model again"
         )
-    place(model, ref)
-    check_causal(model, ref.path)
-    model.requires_grad_(trainable and quantize is None)
-    if ref.adapter is not None:
-        from rft_torch.weights import load_adapter
-
-        load_adapter(model, ref.adapter, trainable=trainable)
+    make_ready(model, ref, trainable=trainable, quantize=quantize)
     return model
 
 
@@ -111,14 +121,22 @@ def from_folder(
     return model, set(info.get("missing_keys", ()))
 
 
-def place(model: PreTrainedModel, ref: ModelRef) -> None:
-    """Move the model to its device and into eval mode, in place. ComponentError if it does not fit."""
+def make_ready(model: PreTrainedModel, ref: ModelRef, *, trainable: bool, quantize: str | None) -> None:
+    """Move the model to its device and into eval mode, say which parameters are trained, and give it the adapter of
+    `ref`, in place. ComponentError if the device has no room; ModelError for an adapter that does not fit, and for a
+    model whose answers cannot be used."""
     from rft_torch.memory import enough_memory
 
     with enough_memory(f"the weights of {ref.path}", TO_FIT):
         if not getattr(model, "is_quantized", False):  # those are where they belong, and refuse to move
             model.to(device(ref))
         model.eval()
+    model.requires_grad_(trainable and quantize is None)
+    if ref.adapter is not None:
+        from rft_torch.weights import load_adapter
+
+        load_adapter(model, ref.adapter, trainable=trainable)
+    check_answers(model, ref)
 
 
 @quiet()
@@ -134,6 +152,8 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True, use_fast=True)
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(f"the tokenizer in {path} has no tokenizer.json; only fast tokenizers are supported")
+    # who asks checks the length, and says which row is too long
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     return tokenizer
 
 
@@ -158,9 +178,9 @@ def check_folder(path: Path) -> None:
     raise ModelError(f"the model folder {path} holds no safetensors weights; fetch the model again")
 
 
-def check_causal(model: PreTrainedModel, path: Path) -> None:
-    """ModelError if what the model says at a position depends on a later token. transformers offers some
-    encoders as causal models, which they are only with `is_decoder` set."""
+def check_answers(model: PreTrainedModel, ref: ModelRef) -> None:
+    """ModelError if what the model says on a few tokens is not finite, or depends on a later token. transformers
+    offers some encoders as causal models, which they are only with `is_decoder` set."""
     import torch
 
     vocabulary = model.config.get_text_config().vocab_size
@@ -170,12 +190,34 @@ def check_causal(model: PreTrainedModel, path: Path) -> None:
             said = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         else:
             said = model(input_ids=ids, use_cache=False).logits
+    if not said.isfinite().all():
+        raise not_finite(model, ref)
     first, second = said[:, :3].float()
     if vocabulary > 5 and not torch.allclose(first, second, rtol=1e-2, atol=1e-2):  # far more than rounding
         raise ModelError(
-            f"the model in {path} looks ahead at later tokens, so it cannot be trained to generate text; give a causal "
+            f"the model in {ref.path} looks ahead at later tokens, so it cannot be trained to generate text; give a causal "
             "language model (one that is an encoder, such as BERT, is causal only with is_decoder: true in its config.json)"
         )
+
+
+def not_finite(model: PreTrainedModel, ref: ModelRef) -> ModelError:
+    """What to say of a model that computes NaN or infinity. Reads all weights, which takes longer than to load them."""
+    named = (*model.named_parameters(), *model.named_buffers())
+    bad = next((name for name, tensor in named if tensor.is_floating_point() and not tensor.isfinite().all()), None)
+    if bad is None:
+        return ModelError(
+            f"the model in {ref.adapter or ref.path} computes numbers that are not finite in {ref.dtype}, although its "
+            "weights are; load it in another dtype, or take an earlier checkpoint if it was trained too fast"
+        )
+    folder = ref.path
+    if ref.adapter is not None:
+        from rft_torch.lora import in_adapter
+
+        folder = ref.adapter if in_adapter(bad, model.peft_config["default"].modules_to_save) else ref.path
+        bad = bad.replace(".default", "").replace(".base_layer", "")  # as the file has it
+    return ModelError(
+        f"the tensor {bad} in {folder} holds numbers that are not finite; fetch the model again, or train it again"
+    )
 
 
 def device(ref: ModelRef) -> Any:
@@ -211,5 +253,27 @@ def _as_model_error(path: Path) -> Iterator[None]:
     ) as error:
         if isinstance(error, ModelError):
             raise
-        detail = " ".join(str(error).split())[:300]
-        raise ModelError(f"the model in {path} cannot be loaded ({type(error).__name__}: {detail})") from error
+        if (file := _damaged(path)) is not None:
+            raise ModelError(
+                f"the file {file} was cut short or damaged; fetch the model again, or train it again"
+            ) from error
+        detail = " ".join(str(error).split()).partition(". ")[0][:300]
+        raise ModelError(
+            f"the model in {path} cannot be loaded ({type(error).__name__}: {detail}); fetch it again, or take another"
+        ) from error
+
+
+def _damaged(path: Path) -> Path | None:
+    """The first file that is no JSON by its name, or whose tensors do not fit their header."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted((*path.glob("*.json"), *path.glob("*.safetensors"))):
+        try:
+            if file.suffix == ".json":
+                json.loads(file.read_text(encoding="utf-8"))
+                continue
+            with safe_open(file, framework="pt"):
+                pass
+        except (OSError, ValueError, SafetensorError):
+            return file
+    return None

@@ -1,4 +1,4 @@
-"""From messages to prompt tokens, and the tokens that end a completion."""
+"""From messages to prompt tokens, from texts to completions to learn, and the tokens that end a completion."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ Message = Mapping[str, Any]
 
 SENTINEL = "rft-developer-probe"
 """A content that no chat template writes by itself."""
+MOST_SHOWN = 20
+"""Characters of a piece of text in an error."""
 
 
 def encode_prompt(
@@ -39,6 +41,22 @@ def encode_prompt(
     if not ids:
         raise DataError("the prompt has no tokens: its messages are empty")
     return ids
+
+
+def encode_completion(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """Token ids of a completion to learn, with the end of sequence.
+
+    DataError, without the row's key, for a text that the tokenizer can only write with its unknown token, unless the
+    text asks for that token by its name: the model would learn to say it."""
+    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    if tokenizer.unk_token_id in ids and tokenizer.unk_token not in text:
+        places = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        start, end = places[ids.index(tokenizer.unk_token_id)]
+        raise DataError(
+            f"holds {text[start:end][:MOST_SHOWN]!r}, which the model's tokenizer does not know",
+            hint="write it in other characters, remove the row, or take a model whose tokenizer knows it",
+        )
+    return [*ids, tokenizer.eos_token_id]
 
 
 def _with_template(

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 def four_bits(compute: torch.dtype, device: torch.device) -> dict[str, Any]:
     """Arguments of `from_pretrained` that keep linear layers as NF4, their scales quantised too, and compute in
-    `compute`. ConfigError if a package for it is missing."""
-    _need("optimizer.lora.quantize", "bitsandbytes", "accelerate")
+    `compute`."""
     from transformers import BitsAndBytesConfig
 
     config = BitsAndBytesConfig(
@@ -38,11 +37,17 @@ def keep_trainable(model: PreTrainedModel) -> None:
 
 
 def adamw_8bit(groups: list[dict[str, Any]], **settings: Any) -> torch.optim.Optimizer:
-    """AdamW whose moments are kept in 8 bits, for parameters of 4096 numbers and more. ConfigError if bitsandbytes is
-    missing."""
-    _need("optimizer.adamw_8bit", "bitsandbytes")
+    """AdamW whose moments are kept in 8 bits, for parameters of 4096 numbers and more."""
     optimizer: torch.optim.Optimizer = import_module("bitsandbytes.optim").AdamW8bit(groups, **settings)
     return optimizer
+
+
+def check_packages(where: str, *, four_bits: bool, adamw_8bit: bool) -> None:
+    """ConfigError if a package for what is wanted is missing. `where` is the key path of the optimizer's settings."""
+    if four_bits:
+        _need(f"{where}.lora.quantize", "bitsandbytes", "accelerate")
+    if adamw_8bit:
+        _need(f"{where}.adamw_8bit", "bitsandbytes")
 
 
 def _need(where: str, *packages: str) -> None:

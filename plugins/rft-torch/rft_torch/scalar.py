@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rft_core.errors import ModelError
 from rft_core.types import ModelRef
-from rft_torch.models import check_causal, check_folder, from_folder, place, quiet
+from rft_torch.models import check_folder, from_folder, make_ready, not_finite, quiet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,13 +44,9 @@ def load_scalar_model(ref: ModelRef, *, trainable: bool = False, quantize: str |
     for parameter in head.parameters():
         if missing & made:
             parameter.data.zero_()
-    place(model, ref)
-    check_causal(model, ref.path)
-    model.requires_grad_(trainable and quantize is None)
-    if ref.adapter is not None:
-        from rft_torch.weights import load_adapter
-
-        load_adapter(model, ref.adapter, trainable=trainable)
+    make_ready(model, ref, trainable=trainable, quantize=quantize)
+    if not all(parameter.isfinite().all() for parameter in head.parameters()):
+        raise not_finite(model, ref)
     return model
 
 

@@ -38,7 +38,7 @@ from rft_torch.lora_linear import fuse
 from rft_torch.memory import enough_memory
 from rft_torch.models import load_model
 from rft_torch.output_layer import batch_logprobs, is_plain
-from rft_torch.quantized import adamw_8bit
+from rft_torch.quantized import adamw_8bit, check_packages
 from rft_torch.recompute import checkpoint_layers
 from rft_torch.scalar import config_of, is_scalar, scalar_values
 from rft_torch.settings import TrainerConfig, learning_rate
@@ -59,7 +59,7 @@ class Trainer:
 
     `keep_reference` keeps what `reference()` needs of the initial weights: nothing, if an adapter starts fresh. `load`
     says what kind of model is trained: a language model, or with `rft_torch.scalar.load_scalar_model` one that says a
-    number per position.
+    number per position. `where` is the key path of `config`, for errors.
     """
 
     def __init__(
@@ -69,12 +69,15 @@ class Trainer:
         *,
         keep_reference: bool = False,
         load: Callable[..., PreTrainedModel] = load_model,
+        where: str = "optimizer",
     ) -> None:
         if context.model is None:
-            raise ConfigError("an optimizer needs a model; set model in the run file", where="optimizer")
+            raise ConfigError("an optimizer needs a model; set model in the run file", where=where)
         ref = context.model
         if ref.dtype == "float16":
             raise ConfigError("training in float16 would need loss scaling; set model.dtype to bfloat16 or float32")
+        quantize = {"quantize": config.lora.quantize} if config.lora and config.lora.quantize else {}
+        check_packages(where, four_bits=bool(quantize), adamw_8bit=config.adamw_8bit)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.config = config
@@ -83,12 +86,12 @@ class Trainer:
         self.base = ref.path
         self._published_dtype: torch.dtype = getattr(torch, ref.dtype)
         self._adapter = config.lora is not None or ref.adapter is not None
-        quantize = {"quantize": config.lora.quantize} if config.lora and config.lora.quantize else {}
         self.model = load(ref if self._adapter else replace(ref, dtype="float32"), trainable=True, **quantize)
         if ref.adapter is not None:
-            check_same_lora(self.model, config.lora)
+            check_same_lora(self.model, config.lora, where=f"{where}.lora")
         elif config.lora is not None:
-            add_lora(self.model, config.lora, seed=seed_of(context.seed, "train"), base_path=str(ref.path))
+            seed = seed_of(context.seed, "train")
+            add_lora(self.model, config.lora, seed=seed, base_path=str(ref.path), where=f"{where}.lora")
         self.device = next(self.model.parameters()).device
         self.bitwise = self.device.type == "cpu"
         self.parameters = {name: p for name, p in sorted(self.model.named_parameters()) if p.requires_grad}
@@ -101,7 +104,7 @@ class Trainer:
         if config.packing and not streams:
             raise ConfigError(
                 f"{type(self.model).__name__} does not compute rows in a stream as it computes them alone; turn packing off",
-                where="optimizer.packing",
+                where=f"{where}.packing",
             )
         if config.activation_checkpointing:
             checkpoint_layers(self.model)

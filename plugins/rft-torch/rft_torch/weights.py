@@ -60,7 +60,10 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = Fals
     if not hasattr(model, "peft_config"):
         from rft_torch.lora import inject
 
-        inject(model, config, trainable=trainable)
+        try:
+            inject(model, config, trainable=trainable)
+        except ValueError as error:
+            raise ModelError(f"the adapter {folder} does not fit the model: {error}") from error
     for name in ADAPTER_SCALES:
         live, given = (getattr(one, name) for one in (model.peft_config[ADAPTER_NAME], config))
         if live != given:
@@ -96,6 +99,13 @@ def adapter_tensors(model: PreTrainedModel) -> Mapping[str, torch.Tensor]:
         for name, parameter in sorted(model.named_parameters())
         if in_adapter(name, whole)
     }
+
+
+def cast(file: Path, out: Path, dtype: str) -> None:
+    """Write the tensors of `file` to the file `out`, floating ones as `dtype`."""
+    import torch
+
+    _write(_read(file), out, getattr(torch, dtype))
 
 
 def write_config(config: Mapping[str, Any], folder: Path) -> None:
