@@ -4,8 +4,8 @@
 
 Rows, settings and warm starts are those of `algorithms.py`. `by lot` gives each rollout a reward from 0 to 1 that
 depends on nothing; `right` is the example's grader, beside it to show what the test can see. Accuracy is that of
-answers to 512 test rows, sampled at temperature 1, eight for each: the warm start works a third of the rows out, so that
-a drift shows whichever way it goes. Greedy answers are guesses before, than which little is worse, so that they show a
+answers to 512 test rows, sampled at temperature 1, eight for each. The warm start works some of the rows out and guesses
+at the others, so that a drift to either habit shows. Greedily it guesses at most rows, so that greedy answers show a
 drift towards working out alone.
 """
 

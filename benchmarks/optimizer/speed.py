@@ -113,9 +113,12 @@ def prepare(folder: Path, case: Case, trl: dict[str, Any], threads: int, *, pack
     prompts = [[draw.randrange(2, config.vocab_size) for _ in range(case.prompt)] for _ in range(case.groups)]
     rows = [prompt for prompt in prompts for _ in range(case.group)]
     rewards = [draw.random() for _ in rows]
+    trl_rows = trl["trl_rows"] or len(rows)
+    if len(rows) % trl_rows:
+        raise SystemExit(f"--trl-rows {trl_rows} does not divide the {len(rows)} sequences of this case")
     workload = {
         **asdict(case),
-        "trl_rows": trl["trl_rows"] or len(rows),
+        "trl_rows": trl_rows,
         "trl_checkpointing": trl["checkpointing"],
         "threads": threads,
         "learning_rate": 1e-6,

@@ -159,7 +159,7 @@ def test_bfloat16_products_are_those_of_autocast(trained: bool) -> None:
 @pytest.mark.parametrize("trained", [False, True])
 def test_many_blocks_in_bfloat16_cost_little_exactness(trained: bool) -> None:
     """Seen from float64 on the same bfloat16 numbers, log-probabilities are as exact as from bfloat16 logits summed in
-    float32, and gradients, whose blocks are rounded before they are added, within 1.5 times as exact."""
+    float32, and gradients, whose blocks are rounded before they are added, within 1.4 times as exact."""
     draw = torch.Generator().manual_seed(0)
     words, size, tokens = 8 * output_layer.BLOCK_WORDS, 64, 32
     weight = (torch.randn(words, size, generator=draw) / 10).bfloat16()
@@ -167,7 +167,7 @@ def test_many_blocks_in_bfloat16_cost_little_exactness(trained: bool) -> None:
     targets, up = torch.randint(words, (tokens,), generator=draw), torch.randn(tokens, generator=draw)
 
     def found_in(dtype: torch.dtype, *, blocks: bool) -> list[Tensor]:
-        h, w = hidden.to(dtype).requires_grad_(), weight.to(dtype).requires_grad_(trained)
+        h, w = hidden.to(dtype, copy=True).requires_grad_(), weight.to(dtype, copy=True).requires_grad_(trained)
         if blocks:
             found, _ = hidden_logprobs(h, w, None, targets)
         else:
@@ -182,7 +182,8 @@ def test_many_blocks_in_bfloat16_cost_little_exactness(trained: bool) -> None:
     apart = [float((a - c).norm() / (b - c).norm()) for a, b, c in zip(ours, plain, exact, strict=True)]
     assert len(apart) == 2 + trained
     assert apart[0] < 1.01
-    assert max(apart[1:]) < 1.5
+    assert max(apart[1:]) < 1.4
+    assert max(float((b - c).norm() / c.norm()) for b, c in zip(plain, exact, strict=True)) < 0.01
 
 
 @pytest.mark.parametrize("way", ["frozen", "again"])

@@ -292,7 +292,7 @@ def test_nan_is_refused_before_the_weights_change(folder: Path, tmp_path: Path) 
         groups[2],
         group=replace(groups[2].group, rollouts=(groups[2].group.rollouts[0], broken, *groups[2].group.rollouts[2:])),
     )
-    with pytest.raises(FloatingPointError, match=r"rows:2 sample 1; the weights were not changed"):
+    with pytest.raises(FloatingPointError, match=r"rows:2 sample 1; the update was not made"):
         optimizer.step(batch((*groups[:2], poisoned, *groups[3:])))
     optimizer.step(batch(groups))
     clean.step(batch(groups))

@@ -168,39 +168,61 @@ def test_a_rollout_beyond_the_context_of_a_teacher_is_named(folder: Path, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["dapo", "reinforce_pp", "reinforce_pp_baseline", "ppo", "gdpo", "best_of_n"])
-def test_groups_of_equal_rewards_are_dropped_where_asked(folder: Path, name: str) -> None:
-    """Whatever the estimator says of them: one that compares the batch would give them an advantage."""
-    critic = {"critic": {"learning_rate": 1e-3}} if name == "ppo" else {}
-    optimizer = build(folder, algorithm=name, zero_variance="drop", **critic)
-    constant = replace(Grade.score(0.3), sub_rewards={"a": 0.3, "b": 0.7})
-    equal, others = random_groups(1)[:3], random_groups(2)[3:]
-    varied = tuple(
-        replace(g, grades=tuple(replace(x, sub_rewards={"a": x.reward or 0, "b": 0.5}) for x in g.grades))
-        for g in others
+@pytest.mark.parametrize("graders", ["equal", "apart"])
+def test_groups_of_equal_rewards_are_dropped_where_asked(folder: Path, name: str, graders: str) -> None:
+    """Whatever the estimator says of them: one that compares the batch would give them an advantage. Where graders
+    differ and add up to the same, `gdpo` alone finds something to learn."""
+    settings = {"ppo": {"critic": {"learning_rate": 1e-3}}, "gdpo": {"advantage": {"weights": {"a": 2.0}}}}
+    optimizer = build(folder, algorithm=name, zero_variance="drop", **settings.get(name, {}))
+    parts = [{"a": 0.3, "b": 0.7}, {"a": 0.7, "b": 0.3} if graders == "apart" else {"a": 0.3, "b": 0.7}]
+    equal = tuple(
+        replace(g, grades=tuple(replace(Grade.score(0.5), sub_rewards=parts[i % 2]) for i in range(len(g.grades))))
+        for g in random_groups(1)[:3]
     )
-    report = step(optimizer, graded_by(equal, constant) + varied)
+    others = tuple(
+        replace(g, grades=tuple(replace(x, sub_rewards={"a": x.reward or 0, "b": 0.5}) for x in g.grades))
+        for g in random_groups(2)[3:]
+    )
+    report = step(optimizer, equal + others)
     assert report.metrics["zero_variance_groups"] == 3
-    assert report.dropped["zero_variance"] == sum(len(g.grades) for g in equal)
-    assert report.metrics["effective_batch"] <= sum(len(g.grades) for g in others)
+    kept = name == "gdpo" and graders == "apart"
+    assert report.dropped.get("zero_variance", 0) == (0 if kept else sum(len(g.grades) for g in equal))
 
 
-def test_graders_that_differ_keep_a_group_of_equal_rewards(folder: Path) -> None:
-    """Two graders that cancel out are what `gdpo` tells apart."""
-    (group,) = random_groups(1)[:1]
-    halves = [replace(Grade.score(0.5), sub_rewards={"a": i % 2, "b": 1 - i % 2}) for i in range(len(group.grades))]
-    weights = {"advantage": {"weights": {"a": 2.0}}}
-    optimizer = build(folder, algorithm="gdpo", zero_variance="drop", **weights)
-    report = step(optimizer, (replace(group, grades=tuple(halves)),))
+def test_a_teacher_is_heard_where_rewards_are_equal(folder: Path, tmp_path: Path) -> None:
+    """`zero_variance: drop` takes nothing from `distillation`, which asks for no rewards."""
+    teacher = make_model(tmp_path / "teacher", seed=3)
+    optimizer = build(folder, algorithm="distillation", zero_variance="drop", kl={"reference": str(teacher)})
+    report = step(optimizer, graded_by(random_groups(1), Grade.score(0.5)))
     assert report.dropped == {}
     assert report.metrics["grad_norm"] > 0
+    assert report.alarms == ()
 
 
-def test_a_critic_that_diverges_is_named(folder: Path) -> None:
-    """It is not the policy that has to learn more slowly."""
+def test_alarms_count_groups_as_they_were_graded(folder: Path) -> None:
+    """Also those of which nothing takes part, and where there is but one rollout of each prompt."""
+    masked = [
+        graded_group(n, [rollout(n, s, (5,), (6, 7), (-3.0, -3.0), "length") for s in range(2)], [0.5] * 2)
+        for n in (0, 1)
+    ]
+    whole = graded_group(2, [rollout(2, s, (5,), (6,), (-3.0,)) for s in range(2)], [0.5] * 2)
+    (alarm,) = step(build(folder, on_truncated="mask"), (*masked, whole)).alarms
+    assert alarm.endswith("the rewards of 3 of 3 groups are all equal")
+    ones = tuple(graded_group(n, [rollout(n, 0, (5,), (6,), (-3.0,))], [0.5]) for n in range(4))
+    (alarm,) = step(build(folder, algorithm="reinforce_pp"), ones).alarms
+    assert alarm == "every advantage of the step is 0, so the objective moved nothing"
+
+
+def test_a_critic_that_diverges_is_named(folder: Path, tmp_path: Path) -> None:
+    """It is not the policy that has to learn more slowly, and the policy stays as it was."""
     optimizer = build(folder, algorithm="ppo", critic={"learning_rate": 1e30, "value_clip": None})
     step(optimizer, random_groups(1))
-    with pytest.raises(FloatingPointError, match=r"the critic has diverged: .* rows:\d sample \d"):
+    before = weights(optimizer, tmp_path / "before")
+    with pytest.raises(
+        FloatingPointError, match=r"the critic has diverged: .* rows:\d sample \d.*the update was not made"
+    ):
         step(optimizer, random_groups(2), 2)
+    assert weights(optimizer, tmp_path / "after") == before
 
 
 def test_a_teacher_with_another_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ class PolicyGradientConfig(TrainerConfig):
     def _check_kl(self) -> None:
         kl = self.kl
         if kl.reference is not None and kl.weight == 0 and self.advantage["type"] != "distillation":
-            raise ValueError("kl.reference is looked at by nobody while kl.weight is 0; set a weight, or drop it")
+            raise ValueError("kl.reference has no effect while kl.weight is 0; set a weight, or drop it")
         if kl.in_reward and kl.unbiased:
             raise ValueError("kl.unbiased is for a penalty in the loss; drop it, or kl.in_reward")
         if kl.weight > 0 and kl.estimator["type"] == "k1" and not (kl.in_reward or kl.unbiased):

@@ -30,11 +30,13 @@ class Judged:
 @dataclass(frozen=True, slots=True)
 class Judgement:
     groups: tuple[tuple[Judged, ...], ...]
-    """Groups of which something can be said; those of equal rewards are here too, with advantages of exactly 0."""
+    """Rollouts that take part, by group; those with advantages of exactly 0 are here too."""
     sizes: tuple[float, ...]
     """Mean size of the advantages of each rollout that has one, whether it takes part or not."""
     zero_variance_groups: int
     """Groups with at least two rewards, all of them equal."""
+    graded_groups: int
+    """Groups with a reward."""
 
     def parts(self, count: int) -> list[list[tuple[Judged, ...]]]:
         """The groups in order, split into `count` parts whose sizes differ by one group at most."""
@@ -43,17 +45,20 @@ class Judgement:
         return [list(self.groups[a:b]) for a, b in pairwise(bounds)]
 
     def alarms(self, dropped: Counter[str]) -> tuple[str, ...]:
-        """Why nothing can be learned from rewards, if so. `dropped` says what was left out."""
+        """Why the objective moves nothing, if so. `dropped` says what was left out."""
         judged = [judged for group in self.groups for judged in group]
         if any(one.advantages_T.any() for one in judged):
             return ()
         if judged:
-            equal = f"the rewards of {self.zero_variance_groups} of {len(self.groups)} groups are all equal"
-            return (f"nothing was learned from rewards: every advantage is 0, and {equal}",)
+            equal, graded = self.zero_variance_groups, self.graded_groups
+            why = f": the rewards of {equal} of {graded} groups are all equal" if equal else ""
+            return (f"every advantage of the step is 0, so the objective moved nothing{why}",)
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common())
         return (f"nothing was learned: no rollout was left to learn from ({reasons or 'there was none'})",)
 
 
+LOOKS_BEYOND_REWARDS = {"per_grader_normalized", "distillation"}
+"""Estimators that find differences where rewards are equal: in those of single graders, or in a teacher's opinion."""
 Penalty = Callable[[Traced], Values]
 """What KL costs each token of a rollout, in units of reward."""
 
@@ -80,24 +85,21 @@ def judge(
     for group, rewards, row in zip(groups, scored, answers, strict=True):
         judged, of_group = _of_group(group, rewards, row, dropped, estimate.name)
         sizes += of_group
-        if drop_zero_variance and of_group and _says_nothing(group, of_group):
+        equal = _equal_rewards(group) and (not any(of_group) or estimate.name not in LOOKS_BEYOND_REWARDS)
+        if drop_zero_variance and equal and of_group:
             dropped["zero_variance"] += len(judged)
         elif judged:
             kept.append(judged)
-    zero_variance = sum(map(_equal_rewards, groups))
-    return Judgement(tuple(kept), tuple(sizes), zero_variance)
+    return Judgement(
+        tuple(kept),
+        tuple(sizes),
+        zero_variance_groups=sum(map(_equal_rewards, groups)),
+        graded_groups=sum(map(bool, groups)),
+    )
 
 
 def _equal_rewards(group: Sequence[tuple[Candidate, Traced | None]]) -> bool:
     return len(group) > 1 and len({candidate.reward for candidate, _ in group}) == 1
-
-
-def _says_nothing(group: Sequence[tuple[Candidate, Traced | None]], sizes: Sequence[float]) -> bool:
-    """Whether rewards are all equal, those of each grader too if the estimator finds differences."""
-    if not _equal_rewards(group):
-        return False
-    first = group[0][0].sub_rewards
-    return not any(sizes) or all(candidate.sub_rewards == first for candidate, _ in group)
 
 
 def _scored(candidate: Candidate, traced: Traced | None, penalty: Penalty | None) -> Scored:
@@ -143,7 +145,7 @@ def _of_group(
         size = float(np.abs(advantages_T).mean()) if tokens else 0.0
         if not math.isfinite(size):
             raise FloatingPointError(
-                f"the advantage '{estimator}' of {candidate.name} is not finite; the weights were not changed"
+                f"the advantage '{estimator}' of {candidate.name} is not finite; the update was not made"
             )
         sizes.append(size)
         if candidate.left_out is not None:

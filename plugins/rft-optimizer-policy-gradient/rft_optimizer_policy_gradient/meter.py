@@ -80,7 +80,7 @@ class Meter:
             names = ", ".join(self._sampler_names[worst][:8])
             raise FloatingPointError(
                 f"log-probabilities of sampler and trainer differ by {mean:.3g} on average, more than max_logprob_diff = "
-                f"{limit:g}, most among {names}; the weights were not changed: make both compute the same model, or raise the limit"
+                f"{limit:g}, most among {names}; the update was not made: make both compute the same model, or raise the limit"
             )
 
     def update(self, losses: list[Tensor], grad_norm: float, *, learns: bool) -> None:

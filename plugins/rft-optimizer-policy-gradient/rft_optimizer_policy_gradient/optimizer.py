@@ -104,11 +104,12 @@ class PolicyGradient(Trained):
                 penalty=self._penalty if self._kl_in_reward else None,
                 drop_zero_variance=config.zero_variance == "drop",
             )
+        critic_metrics = self._train_critic(judgement, batch.total_steps)  # first: if it diverges, the policy is kept
+        with trainer.computing():
             parts = [self._samples(part) for part in judgement.parts(config.updates_per_step)]
             for part in parts * config.epochs_per_batch:
                 if part:
                     self._update(part, lr, meter)
-        critic_metrics = self._train_critic(judgement, batch.total_steps)
         trainer.policy += 1
         trained_tokens = sum(len(s.traced.row.wanted) for part in parts for s in part)
         metrics = {**meter.read(), **critic_metrics, **_batch_metrics(batch, found, judgement), "learning_rate": lr}

@@ -225,16 +225,14 @@ class Trainer:
             finite = torch.stack([loss.detach() for loss, _ in losses]).isfinite().tolist()
             bad = [name for ok, (_, names) in zip(finite, losses, strict=True) if not ok for name in names]
             if bad:
-                raise FloatingPointError(f"the loss is not finite for {_listed(bad)}; the weights were not changed")
+                raise FloatingPointError(f"the loss is not finite for {_listed(bad)}; the update was not made")
             limit = self.config.max_grad_norm
             parameters = list(self.parameters.values())
             norm_tensor = torch.nn.utils.clip_grad_norm_(parameters, limit if limit is not None else torch.inf)
             norm = float(norm_tensor)
             if not norm < float("inf"):
                 names = [name for _, some in losses for name in some]
-                raise FloatingPointError(
-                    f"the gradient is not finite for {_listed(names)}; the weights were not changed"
-                )
+                raise FloatingPointError(f"the gradient is not finite for {_listed(names)}; the update was not made")
             if norm > 0.0:  # momentum alone would move the weights where nothing was learned
                 for group in self._adamw.param_groups:
                     group["lr"] = lr
