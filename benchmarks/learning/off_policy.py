@@ -1,6 +1,6 @@
 """What becomes of training on rollouts that are some policy versions old, with and without a correction.
 
-    python benchmarks/learning/off_policy.py --seeds 5 --rate 1e-4 --steps 64
+    python benchmarks/learning/off_policy.py --seeds 5 --rate 2e-4 --steps 48
 
 Step s trains on rollouts of version max(0, s − 1 − lag): the schedule of a pipeline that is `lag` steps deep, run one
 after the other, so that it repeats to the bit. Warm start, rows and batches are those of `algorithms.py`. How old a
@@ -49,8 +49,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5, help="how many seeds, from 1")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
-    parser.add_argument("--rate", type=float, default=1e-4, help="learning rate")
-    parser.add_argument("--steps", type=int, default=64, help="steps")
+    parser.add_argument("--rate", type=float, default=2e-4, help="learning rate")
+    parser.add_argument("--steps", type=int, default=48, help="steps")
     options = parser.parse_args()
     seeds = range(1, options.seeds + 1)
     with tempfile.TemporaryDirectory() as name:
