@@ -262,8 +262,8 @@ class Registry:
             values = self._with_preset(found.spec, values, where)
         config = _checked(config_class, values, where)
         if isinstance(found.spec, OptimizerSpec):
-            for key, (role, settings) in found.spec.parts(config).items():
-                self.part(role, settings, where=f"{where}.{key}")
+            for _ in self._parts(found.spec, config, f"{where}."):
+                pass
         return found, config
 
     def part(self, role: str, raw: Mapping[str, Any], *, where: str) -> Part:
@@ -283,10 +283,18 @@ class Registry:
 
     def parts_of(self, spec: OptimizerSpec, config: BaseModel) -> Iterator[OptimizerPartSpec]:
         """The parts that an optimizer's settings name."""
+        for _, found, _ in self._parts(spec, config):
+            assert isinstance(found.spec, OptimizerPartSpec)
+            yield found.spec
+
+    def _parts(
+        self, spec: OptimizerSpec, config: BaseModel, prefix: str = ""
+    ) -> Iterator[tuple[str, Registered, Part]]:
+        """The parts that an optimizer's settings name, by key, checked. Errors say where, after `prefix`."""
         for key, (role, settings) in spec.parts(config).items():
-            part = self._registered_part(role, settings.get("type"), f"{key}.type").spec
-            assert isinstance(part, OptimizerPartSpec)
-            yield part
+            where = f"{prefix}{key}"
+            found = self._registered_part(role, settings.get("type"), f"{where}.type")
+            yield key, found, self.part(role, settings, where=where)
 
     def _with_preset(self, spec: OptimizerSpec, values: Mapping[str, Any], where: str) -> dict[str, Any]:
         """The preset's settings, and over them what the run file sets."""
@@ -297,8 +305,9 @@ class Registry:
         preset = found.spec.function()
         if unknown := sorted(preset.keys() - spec.config.model_fields.keys()):
             raise PluginError(
-                f"the preset '{found.spec.name}' of {found.owner} sets '{unknown[0]}', and the optimizer '{spec.name}' "
-                f"has no such key{nearest(unknown[0], spec.config.model_fields)}"
+                f"the preset '{found.spec.name}' of {found.owner} sets '{unknown[0]}', which the optimizer '{spec.name}' "
+                "does not know; take a preset that is meant for it, or correct the key"
+                f"{nearest(unknown[0], spec.config.model_fields)}"
             )
         merged: dict[str, Any] = merge(preset, values)
         return merged
@@ -312,10 +321,8 @@ class Registry:
             nested = found.spec.nested(config)
             parts.append({key: self.digest_of("grader", inner) for key, inner in nested.items()})
         if isinstance(found.spec, OptimizerSpec):
-            for key, (role, settings) in found.spec.parts(config).items():
-                part = self.part(role, settings, where=key)
-                owner = self._registered_part(role, settings.get("type"), f"{key}.type").owner
-                parts.append([key, part.name, part.settings.model_dump(mode="json"), str(owner)])
+            for key, provider, part in self._parts(found.spec, config):
+                parts.append([key, part.name, part.settings.model_dump(mode="json"), str(provider.owner)])
         return digest(parts)
 
     def needs_tokens(self, raw: Mapping[str, Any]) -> bool:

@@ -243,15 +243,23 @@ def init_path(init_from: str, base_dir: Path) -> Path:
 
 
 def start_model(init_from: str, base_dir: Path, base: ModelRef) -> ModelRef:
-    """The weights that `init_from` names: a run directory, one of its checkpoints, or a policy folder."""
+    """The model that `init_from` names. ModelError if it is a checkpoint's and damaged, which is known by reading all of
+    it."""
+    weights = start_weights(init_from, base_dir)
+    _check_whole(weights)
+    return model_of(weights, base)
+
+
+def start_weights(init_from: str, base_dir: Path) -> Path:
+    """The folder that `init_from` means: a run directory's result or newest checkpoint, a checkpoint's policy, or
+    itself. ModelError if there are no weights."""
     path = init_path(init_from, base_dir)
     candidates = [path / "final", path / "optimizer" / "policy", path]
     if (path / "checkpoints").is_dir():
         candidates.insert(1, max((path / "checkpoints").glob("step-*"), default=path) / "optimizer" / "policy")
     for folder in candidates:
         if any(folder.glob("*.safetensors")):
-            _check_whole(folder)
-            return model_of(folder, base)
+            return folder
     raise ModelError(
         f"init_from: {path} holds no weights; name a run directory, one of its checkpoints/step-… folders, or a model folder"
     )

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from rft_core import failpoints
 from rft_core.clock import StepClock
-from rft_core.errors import DataError, IntegrityError, StorageError
+from rft_core.errors import IntegrityError, StorageError
 from rft_core.pools.pool import Pool
 from rft_core.runs.paid_grades import Asked, PaidGrades
-from rft_core.runs.planning import Draw, groups_of, items_of, rollouts_digest, sample_units
+from rft_core.runs.planning import Draw, groups_of, items_of, rollouts_digest, rows_named, sample_units
 from rft_core.runs.resample import collect_resampling
 from rft_core.runs.run import Run
 from rft_core.runs.step_metrics import failed_grades, failures_by_grader, tokens_of
@@ -192,7 +191,7 @@ def sample_and_grade(crew: Crew, drawing: Drawing, clock: StepClock) -> tuple[Gr
             crew.check_stop()
             for future in done:
                 work = pending.pop(future)
-                with _rows_named(drawing):
+                with rows_named(drawing.draws, items):
                     answer = future.result()
                 clock.add(answer.busy)
                 if isinstance(work, _Grading):
@@ -212,18 +211,6 @@ def sample_and_grade(crew: Crew, drawing: Drawing, clock: StepClock) -> tuple[Gr
     finally:
         _give_up(crew, pending)
     return tuple(graded[position] for position in range(len(drawing.draws)))
-
-
-@contextmanager
-def _rows_named(drawing: Drawing) -> Iterator[None]:
-    """A DataError about a prompt is said of its row."""
-    try:
-        yield
-    except DataError as error:
-        for draw, item in zip(drawing.draws, drawing.items, strict=True):
-            if draw.ordinal == error.ordinal:
-                raise error.located(item.key, None) from error
-        raise
 
 
 def _give_up(crew: Crew, pending: Mapping[Future[Any], int | _Grading]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rft_core.registry import Registry
 from rft_core.runs.assembly import pool_of
 from rft_core.runs.evaluate_model import SPLIT, Target
-from rft_core.runs.planning import draws_of_split, sample_units
+from rft_core.runs.planning import draws_of_split, rows_named, sample_units
 from rft_core.runs.run import weight_ref
 from rft_core.types import Item, SampledUnit, SamplingParams
 
@@ -21,8 +21,9 @@ def completions_of(
     """`samples` texts for each row, in order. Errors of the model and of the sampler's worker pass."""
     config, run_id = target.config, f"sample-{uuid.uuid4().hex}"
     policy = weight_ref(target.policy, run_id=run_id, lineage=SPLIT, number=target.version)
+    draws = draws_of_split(len(items))
     units = sample_units(
-        draws_of_split(len(items)),
+        draws,
         items,
         purpose="test",
         samples=samples,
@@ -42,7 +43,7 @@ def completions_of(
             log_dir=Path(logs),
             registry=registry,
         )
-        with pool:
+        with pool, rows_named(draws, items):
             pool.load_policy(policy)
             replies: list[SampledUnit] = [future.result() for future in [pool.submit(unit) for unit in units]]
     return [[rollout.text for rollout in group] for reply in replies for group in reply.groups]

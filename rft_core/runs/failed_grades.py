@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -39,7 +40,7 @@ def stop_on_errors(run: Run, done: int) -> None:
         raise TooManyErrorsError(
             f"{failed / grades:.0%} of the grades{by} of the last {len(counts)} steps failed, more than "
             f"grading.max_error_rate = {limit:.0%}; most often: {_most_often(run, list(counts), worst)}; read more with "
-            f"'rft-engine samples {run.run_dir.path} --worst', mend the grader, then {_go_on(run, done)}"
+            f"'rft-engine samples {shlex.quote(str(run.run_dir.path))} --worst', mend the grader, then {_go_on(run, done)}"
         )
 
 
@@ -72,9 +73,9 @@ def _failed(run: Run, steps: Sequence[int]) -> Iterator[dict[str, Any]]:
 
 def _go_on(run: Run, done: int) -> str:
     """What to do when the grader is mended. After the last step there is something to do only in more steps."""
-    path, training = run.run_dir.path, run.config.training
-    root = path.parent.parent if path.parent.name == "stages" else path
-    resume = f"rft-engine resume {root}"
+    path, training, values = run.run_dir.path, run.config.training, run.run_dir.read_config()
+    root = path.parent.parent if "stage" in values else path  # the last stage is the run itself
+    resume = f"rft-engine resume {shlex.quote(str(root))}"
     if done < run.total_steps:
         return f"'{resume}'"
     more = done + ERROR_WINDOW
@@ -82,5 +83,5 @@ def _go_on(run: Run, done: int) -> str:
         longer = f"training.steps={more}"
     else:
         longer = f"training.epochs={math.ceil(more * training.batch_size / len(run.sources.train))}"
-    staged = "stages" in run.run_dir.read_config()["run_file"]
-    return f"let the run take more steps: '{resume} --set {f'stages.{run.lineage}.' if staged else ''}{longer}'"
+    stage = f"stages.{run.lineage}." if "stages" in values["run_file"] else ""
+    return f"let the run take more steps: '{resume} --set {stage}{longer}'"

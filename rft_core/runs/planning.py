@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rft_core.canonical import canonical_json, digest
+from rft_core.errors import DataError
 from rft_core.protocols import DataSource
 from rft_core.seeds import Purpose, epoch_order, seed_of
 from rft_core.types import Group, Item, Prompt, Rollout, SampleUnit, SamplingParams, WeightRef
@@ -56,6 +58,18 @@ def draws_of_split(rows: int) -> tuple[Draw, ...]:
 
 def items_of(draws: Sequence[Draw], source: DataSource) -> tuple[Item, ...]:
     return tuple(source.item(d.index) for d in draws)
+
+
+@contextmanager
+def rows_named(draws: Sequence[Draw], items: Sequence[Item]) -> Iterator[None]:
+    """A DataError about a prompt, which a sampler knows by its ordinal, is said of its row."""
+    try:
+        yield
+    except DataError as error:
+        for draw, item in zip(draws, items, strict=True):
+            if draw.ordinal == error.ordinal:
+                raise error.located(item.key, None) from error
+        raise
 
 
 def sample_units(

@@ -24,7 +24,7 @@ from rft_core.pools.pool import open_pool
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
 from rft_core.rows import prompt_text
-from rft_core.runs.assembly import init_path, is_deterministic, refuse_scorer, start_model
+from rft_core.runs.assembly import init_path, is_deterministic, model_of, refuse_scorer, start_weights
 from rft_core.runs.checks.rules_failures import MOST_FAILED_PAID
 from rft_core.specs import BuildContext
 from rft_core.storage.rundir import RunDir
@@ -40,6 +40,9 @@ MAX_SHOWN = 80
 """Most characters of a setting in an error."""
 MAY_DIFFER = {"device", "dtype"}
 """Settings of a model that leave it the same model."""
+PRETRAINED = "pretrained"
+SHAPE = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
+"""Keys of a config.json that say which model a folder cannot be."""
 
 
 @dataclass(kw_only=True)
@@ -65,59 +68,101 @@ def check_model(registry: Registry, config: RunConfig, base_dir: Path) -> Findin
             found.warnings.append(f"the model '{path}' is no folder here, so the run will fetch it from the hub")
     if config.init_from is not None:
         try:
-            refuse_scorer(registry, config, start_model(config.init_from, base_dir, ModelRef(path=base_dir)))
-            found.errors += _another_model(registry, config, init_path(config.init_from, base_dir), base_dir)
+            weights = start_weights(config.init_from, base_dir)
+            refuse_scorer(registry, config, model_of(weights, ModelRef(path=base_dir)))
+            _compare_models(found, registry, config, weights, base_dir)
         except ModelError as error:
             found.errors.append(str(error))
     return found
 
 
-def _another_model(registry: Registry, config: RunConfig, init_from: Path, base_dir: Path) -> Iterator[str]:
-    """What to say if the run that `init_from` belongs to began with another model than `model` describes: its weights
-    would silently take that one's place, or an adapter come over a base that it was not trained on."""
-    run = _run_of(init_from)
+def _compare_models(found: Findings, registry: Registry, config: RunConfig, weights: Path, base_dir: Path) -> None:
+    """An error if the run that `init_from` belongs to began with another model than `model` describes: its `weights`
+    would silently take that one's place, or an adapter come over a base that it was not trained on. A warning where a
+    folder or the hub holds one of them, and only its user can tell."""
+    run = _run_of(init_path(config.init_from or "", base_dir))
     if run is None:
         return
     values = run.read_config()
-    theirs, ours = (_described(registry, section) for section in (values["resolved"]["model"], config.model))
-    if "path" in theirs and "path" in ours:
-        folders = (_folder(values["base_dir"], theirs["path"]), _folder(base_dir, ours["path"]))
-        if all(folder.is_dir() for folder in folders):
-            theirs["path"], ours["path"] = map(str, folders)
-    if theirs != ours:
-        yield (
-            f"init_from: the run {run.path} began with another model ({_differing(theirs, ours)}) than this run file "
-            f"describes ({_differing(ours, theirs)}); give both the same model, or drop init_from"
+    sections = (values["resolved"]["model"], config.model)
+    base = (values.get("resolved_model") or {}).get("path")  # where the run found its model
+    folders = (_folder(sections[0], values["base_dir"]) or _existing(base), _folder(sections[1], base_dir))
+    known = None not in folders
+    theirs, ours = (_described(registry, *of, by_folder=known) for of in zip(sections, folders, strict=True))
+    if folders[0] == folders[1] if known else theirs == ours:
+        return
+    shapes = (_shape(weights) or _shape(folders[0]), _shape(folders[1]))
+    if any(shapes[0][key] != shapes[1][key] for key in shapes[0].keys() & shapes[1].keys()):
+        theirs, ours = theirs | shapes[0], ours | shapes[1]
+    elif PRETRAINED in (theirs["type"], ours["type"]):
+        found.warnings.append(
+            f"init_from: the run {run.path} began with the model ({_differing(theirs, ours)}), and this run file describes "
+            f"({_differing(ours, theirs)}); make sure that they are the same"
         )
+        return
+    found.errors.append(
+        f"init_from: the run {run.path} began with another model ({_differing(theirs, ours)}) than this run file "
+        f"describes ({_differing(ours, theirs)}); give both the same model, or drop init_from"
+    )
 
 
 def _run_of(path: Path) -> RunDir | None:
-    """The run that a run directory, its final/, one of its checkpoints, or the policy in one belongs to."""
-    for folder in (path, *path.resolve().parents[:4]):
-        with suppress(RunDirError):  # no config.json, or a broken one
-            if "resolved" in RunDir(folder).read_config():
-                return RunDir(folder)
+    """The run that a run directory, its final/, one of its checkpoints, or the policy in one belongs to. What else lies
+    in it, such as an export, is a model of its own."""
+    path = path.resolve()
+    steps = (p for p in (path, *path.parents) if p.parent.name == "checkpoints" and p.name.startswith("step-"))
+    step = next(steps, None)
+    run = step.parent.parent if step else path.parent if path.name == "final" else path
+    with suppress(RunDirError):  # no config.json, or a broken one
+        if "resolved" in RunDir(run).read_config():
+            return RunDir(run)
     return None
 
 
-def _folder(base_dir: str | Path, path: str) -> Path:
-    return (base_dir / Path(path).expanduser()).resolve()
+def _folder(section: Mapping[str, Any], base_dir: str | Path) -> Path | None:
+    """The model folder that a model section names, if it is here."""
+    path = section.get("path")
+    if section["type"] != PRETRAINED or not isinstance(path, str):
+        return None
+    return _existing(base_dir / Path(path).expanduser())
 
 
-def _described(registry: Registry, section: Mapping[str, Any]) -> dict[str, Any]:
+def _existing(folder: str | Path | None) -> Path | None:
+    return Path(folder).resolve() if folder and (Path(folder) / "config.json").is_file() else None
+
+
+def _shape(folder: Path | None) -> dict[str, Any]:
+    """What the config.json of a model says that no other size or architecture does; {} if it cannot be read."""
+    if folder is None:
+        return {}
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        values = {**values, **values.get("text_config", {})}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+    return {key: values[key] for key in SHAPE if key in values}
+
+
+def _described(
+    registry: Registry, section: Mapping[str, Any], folder: Path | None, *, by_folder: bool
+) -> dict[str, Any]:
     """A model section with its defaults, without what may differ between runs of one model."""
     try:
         settings = registry.configure("model_source", section, where="model")[1].model_dump(mode="json")
     except RftError:  # of a plugin that is gone
         settings = dict(section)
+    if settings.get("revision") == "main":
+        settings["revision"] = None
+    if by_folder and section["type"] == PRETRAINED:
+        settings |= {"path": str(folder), "revision": None}
     return {"type": section["type"], **{key: value for key, value in settings.items() if key not in MAY_DIFFER}}
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """The settings of one model that the other has not, of another type the type alone."""
+    """The settings of one model that the other has not; of another type only what both have, the type and the path."""
     keys = [key for key in one if one[key] != other.get(key)]
     if "type" in keys:
-        keys = [key for key in ("type", "path") if key in one]
+        keys = [key for key in keys if key in other or key == "path"]
     return ", ".join(f"{key}: {clean_text(str(one[key]), MAX_SHOWN)}" for key in keys)
 
 

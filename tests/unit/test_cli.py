@@ -22,7 +22,7 @@ from rft_core.cli.plugin_commands import type_name
 from rft_core.cli.tables import _next_commands
 from rft_core.config.run_file import RunConfig
 from rft_core.errors import ModelError
-from rft_core.runs.assembly import start_model
+from rft_core.runs.assembly import start_model, start_weights
 from rft_core.runs.preflight import check_model
 from rft_core.storage import store
 from rft_core.storage.rundir import RunDir
@@ -520,36 +520,46 @@ def test_validate_finds_what_would_fail(
         ({"layers": 2}, {"layers": 2, "device": "cpu", "dtype": "bfloat16"}, None),
         ({"layers": 2}, {"heads": 4}, None),  # the defaults
         ({"layers": 3}, {"layers": 2, "heads": 8}, "another model (layers: 3, heads: 4) than this run file describes (layers: 2, heads: 8)"),
-        ({"type": "pretrained", "path": "m"}, {"type": "pretrained", "path": "../runs/m"}, None),
-        ({"type": "pretrained", "path": "m"}, {"type": "pretrained", "path": "m"}, "(path: {runs}/m) than this run file describes (path: {here}/m)"),
-        ({"type": "pretrained", "path": "a/b"}, {"type": "pretrained", "path": "a/b"}, None),
-        ({"type": "pretrained", "path": "a/b"}, {"layers": 2}, "(type: pretrained, path: a/b) than this run file describes (type: tiny_llama)"),
+        ({"type": "pretrained", "path": "m"}, {"type": "pretrained", "path": "../runs/m", "revision": "v1"}, None),
+        ({"type": "pretrained", "path": "m"}, {"type": "pretrained", "path": "m"}, "{runs}/m, hidden_size: 8) than this run file describes (path: {here}/m, hidden_size: 4)"),
+        ({"type": "pretrained", "path": "m"}, {"type": "pretrained", "path": "same"}, "warning: (path: {runs}/m), and this run file describes (path: {here}/same)"),
+        ({"type": "pretrained", "path": "gone"}, {"type": "pretrained", "path": "m"}, "warning: (path: gone), and this run file describes (path: m)"),
+        ({"type": "pretrained", "path": "gone"}, {"type": "pretrained", "path": "gone/it"}, "warning: (path: gone), and"),
+        ({"type": "pretrained", "path": "a/b"}, {"type": "pretrained", "path": "a/b", "revision": "main"}, None),
+        ({"type": "pretrained", "path": "a/b"}, {"layers": 2}, "warning: (type: pretrained, path: a/b), and this run file describes (type: tiny_llama)"),
         ({"type": "gone", "size": 1}, {"layers": 2}, "(type: gone) than this run file describes (type: tiny_llama)"),
     ],
 )  # fmt: skip
 def test_init_from_goes_on_with_the_same_model(
     tmp_path: Path, theirs: dict[str, Any], ours: dict[str, Any], said: str | None
 ) -> None:
-    """A run that began with another model is refused, wherever in it the weights lie; other devices and precisions
-    are no other model."""
+    """A run that certainly began with another model is refused, wherever in it the weights lie, and one of which that
+    cannot be known is a warning; other devices and precisions are no other model, and an export in a run is one of its own."""
     here, runs = tmp_path / "here", tmp_path / "runs"
-    for folder in (here / "m", runs / "m", runs / "r/final", runs / "r/checkpoints/step-000002/optimizer/policy"):
+    sizes = {here / "m": 4, here / "same": 8, runs / "m": 8}
+    kept = [runs / "r" / place for place in ("final", "checkpoints/step-000002/optimizer/policy", "merged")]
+    for folder in (*sizes, *kept):
         folder.mkdir(parents=True)
-        (folder / "config.json").write_text("{}")
+        (folder / "config.json").write_text(json.dumps({"hidden_size": sizes[folder]} if folder in sizes else {}))
         for file in ("model.safetensors", "tokenizer.json"):
             (folder / file).touch()
     tiny = {"type": "tiny_llama", "tokenizer": {"type": "characters", "alphabet": "01"}}
     theirs, ours = (model if "type" in model else {**tiny, **model} for model in (theirs, ours))
     (runs / "r/config.json").write_text(json.dumps({"base_dir": str(runs), "resolved": {"model": theirs}}))
-    for place in ("", "final", "checkpoints/step-000002", "checkpoints/step-000002/optimizer/policy"):
+    for place in ("", "final", "checkpoints/step-000002", "checkpoints/step-000002/optimizer/policy", "merged"):
         raw = {"model": ours, "data": {"train": {}}, "optimizer": {"type": "sft"}, "init_from": str(runs / "r" / place)}
-        problems = check_model(REGISTRY, RunConfig.model_validate(raw), here).errors
-        if said is None:
-            assert problems == []
-        else:
-            (problem,) = problems
-            assert problem.startswith(f"init_from: the run {runs / 'r'} began with another model (")
-            assert said.format(runs=runs, here=here) in problem
+        found = check_model(REGISTRY, RunConfig.model_validate(raw), here)
+        warnings = [warning for warning in found.warnings if warning.startswith("init_from")]
+        if said is None or place == "merged":
+            assert (found.errors, warnings) == ([], [])
+            continue
+        certain = not said.startswith("warning: ")
+        (problem,) = found.errors if certain else warnings
+        assert [*found.errors, *warnings] == [problem]
+        assert problem.startswith(
+            f"init_from: the run {runs / 'r'} began with {'another' if certain else 'the'} model ("
+        )
+        assert said.removeprefix("warning: ").format(runs=runs, here=here) in problem
 
 
 def test_a_damaged_checkpoint_is_no_start(tmp_path: Path) -> None:
@@ -563,6 +573,7 @@ def test_a_damaged_checkpoint_is_no_start(tmp_path: Path) -> None:
     base = ModelRef(path=tmp_path)
     assert start_model(str(step), tmp_path, base).path == policy
     (policy / "model.safetensors").write_bytes(b"weighty")
+    assert start_weights(str(step), tmp_path) == policy  # before the start it is only looked for
     for place in (step, policy):
         with pytest.raises(
             ModelError, match=r"init_from: the checkpoint .*step-000002 is damaged: .* not what was written"

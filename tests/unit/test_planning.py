@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
+
 from rft_core.clock import StepClock
-from rft_core.runs.planning import draws_of_step, rollouts_digest, sample_units
+from rft_core.errors import DataError
+from rft_core.runs.planning import draws_of_step, rollouts_digest, rows_named, sample_units
 from rft_core.seeds import epoch_order, seed_of
 from rft_core.types import Busy, Group, Item, Rollout, SamplingParams, Segment, WeightRef
 
@@ -32,6 +35,20 @@ def test_every_draw_has_its_own_seed() -> None:
     }
     assert len(seeds) == 2 * 2 * 50 * 8 * 2
     assert all(0 <= s < 2**63 for s in seeds)
+
+
+def test_a_prompt_is_named_as_its_row() -> None:
+    """A sampler knows the ordinal alone; what is said of no prompt, or of one of another step, passes as it is."""
+    draws = draws_of_step(2, 2, 10, seed=0)
+    items = [Item(key=f"rows.jsonl:{d.index}", index=d.index, row={}) for d in draws]
+    for ordinal, said in (
+        (3, f"{items[1].key}: it is long; cut it"),
+        (0, "it is long; cut it"),
+        (None, "it is long; cut it"),
+    ):
+        with pytest.raises(DataError) as caught, rows_named(draws, items):
+            raise DataError("it is long", hint="cut it", ordinal=ordinal)
+        assert str(caught.value) == said
 
 
 def test_units_depend_on_the_plan_alone() -> None:

@@ -144,7 +144,7 @@ def test_dpo_is_its_formula_in_float64(folder: Path, settings: dict[str, Any], b
         lost.append(beta * worse.item())
     expected = torch.stack(terms).mean()
     expected.backward()
-    pairs = optimizer._pairs.encode(sums())
+    pairs = optimizer._train_pairs.of(sums())
     optimizer.prepare(pairs, training=True)
     losses, metrics = optimizer.accumulate(pairs)
     assert sum(loss.item() for loss, _ in losses) / len(pairs) == pytest.approx(expected.item(), rel=1e-6)
@@ -175,7 +175,7 @@ def test_the_reward_model_is_its_formula_in_float64(
         gaps.append((better - worse).item())
     expected = torch.stack(terms).mean()
     expected.backward()
-    pairs = optimizer._pairs.encode(items)
+    pairs = optimizer._train_pairs.of(items)
     losses, metrics = optimizer.accumulate(pairs)
     assert sum(loss.item() for loss, _ in losses) / len(pairs) == pytest.approx(expected.item(), rel=1e-6)
     assert metrics["margin"] == pytest.approx(sum(gaps) / len(gaps), rel=1e-6)
@@ -240,7 +240,7 @@ def test_the_reference_is_computed_once_and_saved(folder: Path, tmp_path: Path) 
     optimizer.step(batch(sums(6), 2))
     assert {key: optimizer._trained[key] for key in kept} == kept
     fresh = dpo(folder)
-    fresh.prepare(fresh._pairs.encode(sums(6)), training=True)
+    fresh.prepare(fresh._train_pairs.of(sums(6)), training=True)
     assert {key: pytest.approx(value, rel=1e-5) for key, value in fresh._trained.items()} == optimizer._trained
     optimizer.save(tmp_path / "c")
     assert set(json.loads((tmp_path / "c" / "reference.json").read_text())) == {one.key for one in sums(6)}
@@ -312,6 +312,15 @@ def test_pairs_that_are_all_too_long_are_no_data(folder: Path) -> None:
     Dpo(DpoConfig(on_long_row="drop"), replace(context(folder), train=Rows([long, *sums(1)])))
 
 
+def test_a_bad_pair_is_known_before_the_first_step(folder: Path) -> None:
+    """Wherever it stands among the training rows; held-out rows of the same keys are others."""
+    with pytest.raises(DataError, match=r"completions of row pairs\.jsonl:20 are the same text"):
+        Dpo(DpoConfig(), replace(context(folder), train=Rows([*sums(), item(20, "1+1=", "2", "2")])))
+    optimizer = Dpo(DpoConfig(), replace(context(folder), train=Rows(sums())))
+    with pytest.raises(DataError, match=r"completions of row pairs\.jsonl:0 are the same text"):
+        optimizer.validate([item(0, "1+1=", "2", "2")])
+
+
 @pytest.mark.parametrize("margin", [None, "wide", math.inf])
 def test_a_margin_that_is_no_number_is_named(folder: Path, margin: Any) -> None:
     """So is a missing one."""
@@ -362,7 +371,7 @@ def test_a_reward_model_is_a_plain_folder_of_transformers(
         base.config.pad_token_id = 0
         model = PeftModel.from_pretrained(base, policy).eval()
     assert model.config.num_labels == 1
-    pairs = optimizer._pairs.encode(sums())
+    pairs = optimizer._train_pairs.of(sums())
     rows = [[*pair.prompt, *completion] for pair in pairs for completion in (pair.chosen, pair.rejected)]
     with torch.no_grad():
         _, expected = optimizer._trainer.values([row for pair in pairs for row in optimizer.rows(pair)])
@@ -391,7 +400,7 @@ def test_where_transformers_would_read_a_token_early_it_refuses_instead(
     optimizer.save(tmp_path / "saved")
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved" / "policy")
     assert model.config.pad_token_id == (0 if pad == "<pad>" else None)
-    (pair,) = optimizer._pairs.encode(sums(1))
+    (pair,) = optimizer._train_pairs.of(sums(1))
     row = torch.tensor([[*pair.prompt, *pair.chosen]])
     with torch.no_grad():
         _, (expected, _) = optimizer._trainer.values(list(optimizer.rows(pair)))
@@ -404,7 +413,7 @@ def test_where_transformers_would_read_a_token_early_it_refuses_instead(
 def test_micro_batches_of_pairs_stay_within_the_budget(folder: Path) -> None:
     """Whole pairs, each once; padded or packed, none beyond the budget but a pair that is too long by itself."""
     optimizer = dpo(folder)
-    rows = [optimizer.rows(pair) for pair in optimizer._pairs.encode(sums(40))]
+    rows = [optimizer.rows(pair) for pair in optimizer._train_pairs.of(sums(40))]
     for packing in (False, True):
         for budget in (1, 30, 100, 1000):
             plan = plan_pairs(rows, budget, packing=packing)

@@ -75,7 +75,7 @@ def test_serving_reads_what_training_read(
     """The reward of a text is the trainer's own value of the same text in a pair: same tokens, template and end. In
     half precision too, where weights are rounded once for serving and at each use in training."""
     optimizer = trained(folder, tmp_path / "step", dtype=dtype, lora=lora)
-    pairs = optimizer._pairs.encode([pair(0, TEXTS[0], TEXTS[1]), pair(1, TEXTS[4], TEXTS[2])])
+    pairs = optimizer._held_out_pairs.of([pair(0, TEXTS[0], TEXTS[1]), pair(1, TEXTS[4], TEXTS[2])])
     with torch.no_grad(), optimizer._trainer.autocast():
         _, values = optimizer._trainer.values([row for one in pairs for row in optimizer.rows(one)])
     served = grader(tmp_path / "step", dtype=dtype)

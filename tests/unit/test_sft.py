@@ -19,6 +19,7 @@ from rft_core.types import Item, ModelRef, TrainBatch
 from rft_optimizer_sft import rft_optimizers
 from rft_optimizer_sft.config import SftConfig
 from rft_optimizer_sft.optimizer import Sft
+from rft_torch import encoded
 from rft_torch.models import encode_prompt, load_model, load_tokenizer
 
 
@@ -83,7 +84,7 @@ def test_loss_and_gradient_are_the_formula_in_float64(folder: Path, budget: int,
         terms.append(-logits.log_softmax(-1)[range(len(target)), target])
     expected = torch.cat(terms).mean()
     expected.backward()
-    rows = [row for row in optimizer._train_rows.encode(sums()) if row is not None]
+    rows = [row for row in optimizer._train_rows.of(sums()) if row is not None]
     losses, entropy = optimizer.accumulate(rows, ["row"] * len(rows))
     tokens = sum(len(row.wanted) for row in rows)
     assert sum(loss.item() for loss, _ in losses) / tokens == pytest.approx(expected.item(), rel=1e-6)
@@ -184,6 +185,31 @@ def test_rows_that_are_all_too_long_are_no_data(folder: Path) -> None:
     with pytest.raises(DataError, match="all 2 training rows are longer than the 128 tokens that the model reads"):
         Sft(config, replace(context(folder), train=Rows([long, long])))
     Sft(config, replace(context(folder), train=Rows([long, short])))
+
+
+def test_a_bad_row_is_known_before_the_first_step(folder: Path) -> None:
+    """Wherever it stands among the training rows."""
+    config = SftConfig(target="{{item.answer}}")
+    with pytest.raises(DataError, match=r"the target of row rows\.jsonl:20 is empty"):
+        Sft(config, replace(context(folder), train=Rows([*sums(), item(20, "1+1=", "")])))
+
+
+def test_rows_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that are kept; what comes after them waits until it is drawn, but for the first that fits."""
+    monkeypatch.setattr(encoded, "MOST_KEPT", 4)
+    seen: list[int] = []
+
+    def encode(one: Item) -> int | None:
+        seen.append(one.index)
+        return one.index if one.index >= least else None
+
+    for least, looked_at in ((0, 4), (9, 10)):
+        rows = encoded.EncodedRows(encode)
+        seen.clear()
+        rows.look_at(Rows(sums()), 128)
+        assert seen == list(range(looked_at))
+        assert rows.of(sums()) == [i if i >= least else None for i in range(12)]
+        assert seen[looked_at:] == list(range(4, 12))
 
 
 def test_a_loss_that_is_not_finite_names_its_rows(folder: Path) -> None:

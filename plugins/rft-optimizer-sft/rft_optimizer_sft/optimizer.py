@@ -20,8 +20,9 @@ from rft_core.types import Item, Needs, TrainBatch, TrainReport
 from rft_optimizer_sft.config import SftConfig
 from rft_optimizer_sft.rows import RowEncoder
 from rft_torch.batching import TokenRow, plan, plan_streams
+from rft_torch.encoded import EncodedRows
 from rft_torch.logprobs import token_logprobs
-from rft_torch.long_rows import alarms_of, check_some_fit, context_of
+from rft_torch.long_rows import alarms_of, context_of
 from rft_torch.memory import enough_memory
 from rft_torch.models import load_tokenizer
 from rft_torch.trained import Trained
@@ -41,19 +42,15 @@ class Sft(Trained):
         self._config = config
         tokenizer = load_tokenizer(self._trainer.base)
         self._context = context_of(self._trainer.model)
-        drop = config.on_long_row == "drop"
-        # two encoders, because keys are unique in their source only
-        self._train_rows, self._held_out_rows = (
-            RowEncoder(tokenizer, config.target, max_tokens=self._context, drop_long=drop) for _ in range(2)
-        )
-        if drop:
-            check_some_fit(context.train, lambda item: self._train_rows.encode([item])[0] is not None, self._context)
+        encoder = RowEncoder(tokenizer, config.target, max_tokens=self._context, drop_long=config.on_long_row == "drop")
+        self._train_rows, self._held_out_rows = EncodedRows(encoder.encode), EncodedRows(encoder.encode)
+        self._train_rows.look_at(context.train, self._context)
 
     def step(self, batch: TrainBatch) -> TrainReport:
         """One update from labelled items. Raises FloatingPointError, before the weights change, if a
         loss or gradient is not finite, and names the rows."""
         trainer = self._trainer
-        encoded = self._train_rows.encode(batch.items)
+        encoded = self._train_rows.of(batch.items)
         rows = [row for row in encoded if row is not None]
         tokens = sum(len(row.wanted) for row in rows)
         lr = trainer.learning_rate(batch.total_steps)
@@ -98,7 +95,7 @@ class Sft(Trained):
         The first choice needs whole logits, which a step never holds; here they come without a gradient and
         few at a time."""
         trainer = self._trainer
-        rows = [row for row in self._held_out_rows.encode(items) if row is not None]
+        rows = [row for row in self._held_out_rows.of(items) if row is not None]
         if not rows:
             return {}
         tokens = sum(len(row.wanted) for row in rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rft_core.errors import DataError, MissingVariableError, ModelError
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RowEncoder:
-    """Encodes items and remembers them by key: every epoch sees the same rows again."""
+    """Encodes items, each by itself."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerFast, target: str, *, max_tokens: int | None, drop_long: bool = False
@@ -30,17 +29,10 @@ class RowEncoder:
         self._target = target
         self._max_tokens = max_tokens
         self._drop_long = drop_long
-        self._rows: dict[str, TokenRow | None] = {}
 
-    def encode(self, items: Sequence[Item]) -> list[TokenRow | None]:
-        """One row per item, None for one that is too long and to be dropped. DataError, with the item's key, for a
-        row that cannot be one."""
-        for item in items:
-            if item.key not in self._rows:
-                self._rows[item.key] = self._encode(item)
-        return [self._rows[item.key] for item in items]
-
-    def _encode(self, item: Item) -> TokenRow | None:
+    def encode(self, item: Item) -> TokenRow | None:
+        """None for an item that is too long and to be dropped. DataError, with the item's key, for one that cannot be a
+        row."""
         messages = item.row.get("messages")
         if not isinstance(messages, list | tuple) or not messages:
             raise DataError(f"row {item.key} has no messages to answer; give it a list of messages")

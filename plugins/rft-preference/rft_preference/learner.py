@@ -21,7 +21,8 @@ from rft_preference.config import PairsConfig
 from rft_preference.pairs import Pair, PairEncoder, plan_pairs
 from rft_preference.tokens import Encoder
 from rft_torch.batching import TokenRow
-from rft_torch.long_rows import alarms_of, check_some_fit, context_of
+from rft_torch.encoded import EncodedRows
+from rft_torch.long_rows import alarms_of, context_of
 from rft_torch.memory import enough_memory
 from rft_torch.models import load_tokenizer
 from rft_torch.trained import Trained
@@ -44,9 +45,9 @@ class PairLearner(Trained, ABC):
         self._packing = config.packing
         self._tokenizer = load_tokenizer(self._trainer.base)
         self._context = context_of(self._trainer.model)
-        self._pairs = PairEncoder(Encoder(self._tokenizer), config, margin=margin, max_tokens=self._context)
-        if config.on_long_row == "drop":
-            check_some_fit(context.train, lambda item: bool(self._pairs.encode([item])), self._context)
+        encoder = PairEncoder(Encoder(self._tokenizer), config, margin=margin, max_tokens=self._context)
+        self._train_pairs, self._held_out_pairs = EncodedRows(encoder.encode), EncodedRows(encoder.encode)
+        self._train_pairs.look_at(context.train, self._context)
 
     @abstractmethod
     def rows(self, pair: Pair) -> tuple[TokenRow, TokenRow]:
@@ -63,7 +64,7 @@ class PairLearner(Trained, ABC):
         """One update from pairs. Raises FloatingPointError, before the weights change, if a loss or gradient
         is not finite, and names the rows; DataError, with a row's key, for one that is no pair."""
         trainer = self._trainer
-        pairs = self._pairs.encode(batch.items)
+        pairs = [pair for pair in self._train_pairs.of(batch.items) if pair is not None]
         lr = trainer.learning_rate(batch.total_steps)
         metrics = {"learning_rate": lr, "loss": 0.0, "grad_norm": 0.0}
         if pairs:
@@ -98,7 +99,7 @@ class PairLearner(Trained, ABC):
     def validate(self, items: Sequence[Item]) -> Mapping[str, float]:
         """The loss and what else is measured of held-out pairs, as means; {} for no items, or none that is
         short enough."""
-        pairs = self._pairs.encode(items)
+        pairs = [pair for pair in self._held_out_pairs.of(items) if pair is not None]
         if not pairs:
             return {}
         self.prepare(pairs, training=False)

@@ -45,11 +45,8 @@ class PairEncoder:
         self._max_tokens = max_tokens
         self._drop_long = config.on_long_row == "drop"
 
-    def encode(self, items: Sequence[Item]) -> list[Pair]:
-        """In order; without those that are too long, where these are to be dropped."""
-        return [pair for item in items if (pair := self._pair(item)) is not None]
-
-    def _pair(self, item: Item) -> Pair | None:
+    def encode(self, item: Item) -> Pair | None:
+        """None for one that is too long, where these are to be dropped."""
         messages = item.row.get("messages")
         if not isinstance(messages, list | tuple) or not messages:
             raise DataError(f"row {item.key} has no messages to answer; give it a list of messages")

@@ -34,7 +34,7 @@ TRAINED_DTYPE = "float32"
 def export(run_dir: Path, checkpoint: str, merge: bool, out: Path) -> None:
     """Write a checkpoint of RUN_DIR as a Hugging Face folder that transformers, peft and vLLM load.
 
-    A model is written in the precision that it was sampled in; checkpoints and final/ hold it in float32.
+    A model is written in model.dtype; checkpoints and final/ hold it in float32.
     """
     done = export_checkpoint(run_dir, out, checkpoint=checkpoint, merge=merge)
     if done["difference"] is not None:
@@ -119,9 +119,8 @@ def merge_adapter(base: ModelRef, adapter: Path, out: Path) -> float:
     publish_full(model, out, dtype=getattr(torch, base.dtype))
     copy_side_files(adapter, out, config=False)
     (out / "adapter_config.json").unlink(missing_ok=True)
-    config = (
-        config_of(model) if is_scalar(model) else _json(base.path / "config.json")
-    )  # the base may be a language model
+    # the base of a model with a scalar head may be a language model
+    config = config_of(model) if is_scalar(model) else _json(base.path / "config.json")
     write_config(_in_dtype(config, base.dtype), out)
     copy_side_files(base.path, out)
     return difference

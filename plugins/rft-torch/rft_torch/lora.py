@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -11,14 +10,11 @@ from pydantic import BeforeValidator, Field
 
 from rft_core.errors import ConfigError, nearest
 from rft_core.specs import ComponentConfig
+from rft_torch.models import quiet
 from rft_torch.scalar import is_scalar, named_head
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-# peft imports it if it is installed, and it warns of a faster kernel that is not
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-
 
 ALL_LINEAR: Final = "all-linear"
 
@@ -50,6 +46,7 @@ class LoraSettings(ComponentConfig):
     )
 
 
+@quiet()  # because of what peft imports
 def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int, base_path: str, where: str = "lora") -> None:
     """Inject a fresh adapter whose update is exactly zero (B = 0; A drawn from `seed`).
 

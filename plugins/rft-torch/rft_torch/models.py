@@ -9,6 +9,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,17 +42,21 @@ PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 def quiet() -> Iterator[None]:
     """Without transformers' progress bars and warnings, which would be the only output of an otherwise silent load (what
     weights lack is an error of our own, or a head that is meant to be new), and without the FutureWarnings of the
-    libraries below, which are for those who write code against them."""
+    libraries below, which are for those who write code against them. bitsandbytes, which peft imports where it is
+    installed, then warns of a faster kernel that is not."""
     from transformers.utils import logging
 
-    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    kernels = getLogger("bitsandbytes.backends.cpu.ops")
+    shown, verbosity, level = logging.is_progress_bar_enabled(), logging.get_verbosity(), kernels.level
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    kernels.setLevel(ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
+        kernels.setLevel(level)
         logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from rft_core.errors import ConfigError
+from rft_torch.models import quiet
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +39,9 @@ def keep_trainable(model: PreTrainedModel) -> None:
 
 def adamw_8bit(groups: list[dict[str, Any]], **settings: Any) -> torch.optim.Optimizer:
     """AdamW whose moments are kept in 8 bits, for parameters of 4096 numbers and more."""
-    optimizer: torch.optim.Optimizer = import_module("bitsandbytes.optim").AdamW8bit(groups, **settings)
+    with quiet():
+        bitsandbytes = import_module("bitsandbytes.optim")
+    optimizer: torch.optim.Optimizer = bitsandbytes.AdamW8bit(groups, **settings)
     return optimizer
 
 

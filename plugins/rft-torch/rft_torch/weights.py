@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rft_core.errors import ModelError
 from rft_core.weights import ADAPTER_FILE, FULL_FILE
+from rft_torch.models import quiet
 
 if TYPE_CHECKING:
     import torch
@@ -177,6 +178,7 @@ def _heads(model: PreTrainedModel) -> list[str]:
     return [named_head(model)[0]] if is_scalar(model) else []
 
 
+@quiet()  # because of what peft imports
 def _adapter_config(folder: Path, heads: list[str]) -> Any:
     from peft import PeftConfig
 
