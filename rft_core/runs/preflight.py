@@ -36,7 +36,7 @@ TRIAL_TIMEOUT_S = 3.0
 TRIAL_KEYS = 4
 """Most keys of a row whose values are tried as answers."""
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-MAX_SHOWN = 80
+MAX_SHOWN = 400
 """Most characters of a setting in an error."""
 MAY_DIFFER = {"device", "dtype"}
 """Settings of a model that leave it the same model."""
