@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tiny_models import REGISTRY, context, graded_group, make_model, random_groups, rollout
 
-from rft_core.errors import ConfigError, ModelError
+from rft_core.errors import ConfigError, DataError, ModelError
 from rft_core.types import Grade, GradedGroup, TrainBatch, TrainReport
 from rft_optimizer_policy_gradient.optimizer import PolicyGradient
 from rft_optimizer_policy_gradient.presets import SUMMARIES
@@ -152,7 +152,7 @@ def test_a_rollout_beyond_the_context_is_named(folder: Path, tmp_path: Path) -> 
     before = weights(optimizer, tmp_path / "before")
     long = graded_group(3, [rollout(3, s, (5,) * 100, (6,) * 40, (-3.0,) * 40) for s in range(2)], [0.0, 1.0])
     with pytest.raises(
-        ValueError, match=r"rows:3 sample 0 has 140 tokens, but the model reads 128; lower sampling\.max_tokens"
+        DataError, match=r"rows:3 sample 0 has 140 tokens, but the model reads 128; lower sampling\.max_tokens"
     ):
         step(optimizer, (long,))
     assert weights(optimizer, tmp_path / "after") == before
@@ -163,7 +163,7 @@ def test_a_rollout_beyond_the_context_of_a_teacher_is_named(folder: Path, tmp_pa
     teacher = make_model(tmp_path / "short", max_position_embeddings=16)
     optimizer = build(folder, algorithm="distillation", kl={"reference": str(teacher)})
     rollouts = [rollout(0, s, (5,) * 10, (6,) * (6 + s), (-3.0,) * (6 + s)) for s in range(2)]
-    with pytest.raises(ValueError, match=r"rows:0 sample 1 has 17 tokens, but the reference .*short reads 16"):
+    with pytest.raises(DataError, match=r"rows:0 sample 1 has 17 tokens, but the reference .*short reads 16"):
         step(optimizer, (graded_group(0, rollouts, [0.0, 1.0]),))
 
 

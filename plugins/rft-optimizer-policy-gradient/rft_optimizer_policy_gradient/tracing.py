@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from rft_core.errors import DataError
 from rft_optimizer_policy_gradient.critic import Critic
 from rft_optimizer_policy_gradient.reference import Reference
 from rft_optimizer_policy_gradient.samples import Traced, traced
@@ -43,7 +44,7 @@ class Tracer:
     are then needed too."""
 
     def trace(self, found: Sequence[Sequence[Candidate]]) -> list[Group]:
-        """None for a rollout without tokens, and for one that is only in a baseline of whole rollouts. ValueError,
+        """None for a rollout without tokens, and for one that is only in a baseline of whole rollouts. DataError,
         naming it, for one that cannot be computed."""
         groups = [[(c, self._row(c)) for c in group] for group in found]
         rows = [t for group in groups for _, t in group if t is not None]
@@ -58,7 +59,7 @@ class Tracer:
         longest = max(rows, key=lambda row: len(row.row.ids), default=None)
         for who, limit in readers.items():
             if longest is not None and limit is not None and len(longest.row.ids) > limit:
-                raise ValueError(
+                raise DataError(
                     f"{longest.name} has {len(longest.row.ids)} tokens, but the {who} reads {limit}; "
                     "lower sampling.max_tokens"
                 )
