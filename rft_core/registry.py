@@ -272,7 +272,7 @@ class Registry:
         spec = found.spec
         assert isinstance(spec, OptimizerPartSpec)
         settings = _checked(spec.config, {k: v for k, v in raw.items() if k != "type"}, where)
-        return Part(name=spec.name, function=spec.function, settings=settings)
+        return Part(name=spec.name, function=spec.function, settings=settings, reads=spec.reads)
 
     def _registered_part(self, role: str, name: object, where: str) -> Registered:
         named = f"{role}/{name}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -30,6 +30,9 @@ class NoSettings(ComponentConfig):
     """Of a part that has nothing to set."""
 
 
+Reads = Literal["rewards", "sub_rewards", "teacher"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """A part of an optimizer with its settings checked, ready to be called: `part(*values)` is
@@ -38,6 +41,8 @@ class Part:
     name: str
     function: Callable[..., Any]
     settings: BaseModel
+    reads: Reads = "rewards"
+    """See `OptimizerPartSpec`."""
 
     def __call__(self, *values: Any) -> Any:
         return self.function(*values, self.settings)
@@ -137,6 +142,9 @@ class OptimizerSpec:
     that those of the run file are merged into."""
     parts: Callable[[Any], Mapping[str, tuple[str, Mapping[str, Any]]]] = lambda config: {}
     """Parts the config names, by key: the role, and settings with their `type`. Checked before a run."""
+    check: Callable[[Any, BuildContext], None] = lambda config, context: None
+    """ConfigError for settings that cannot work in their run. Called before anything is loaded, so of the context only
+    `base_dir`, `seed`, `sampling` and `part` are set; what it asks takes no time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +160,9 @@ class OptimizerPartSpec:
     config: type[BaseModel] = NoSettings
     min_group_size: int = 1
     """Rollouts per prompt that it needs to say anything: 2 for an advantage that compares those of one prompt."""
+    reads: Reads = "rewards"
+    """What an advantage tells rollouts apart by: their rewards, the rewards of the single graders of a `multi`, or what
+    the model in `kl.reference` says of their tokens. By the last two, a group whose rewards are all equal may teach."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ def cache_dir() -> Path:
 def check_stages(registry: Registry, run_file: RunFile) -> None:
     """`check_components` for every stage, and that each can go on from the one before."""
     for name, config in run_file.stages:
-        check_components(registry, config, where=run_file.where(name))
+        check_components(registry, config, run_file.base_dir, where=run_file.where(name))
     for (name, config), (after, following) in pairwise(run_file.stages):
         if makes_policy(registry, following) and not makes_policy(registry, config):
             raise ConfigError(
@@ -61,7 +61,7 @@ def _optimizer_spec(registry: Registry, config: RunConfig) -> OptimizerSpec:
     return spec
 
 
-def check_components(registry: Registry, config: RunConfig, *, where: str = "") -> None:
+def check_components(registry: Registry, config: RunConfig, base_dir: Path, *, where: str = "") -> None:
     """Every component that the file names exists and accepts its settings. ConfigError otherwise."""
 
     def at(path: str) -> str:
@@ -92,6 +92,7 @@ def check_components(registry: Registry, config: RunConfig, *, where: str = "") 
     if config.data.test is not None and config.grader is None:
         raise ConfigError("a test split is graded, so the run needs a grader", where=at("grader"))
     _check_group_size(registry, config, optimizer.spec, settings, at("training.group_size"))
+    _check_optimizer(registry, config, base_dir, where)
     for number, raw in enumerate(config.observers):
         registry.configure("observer", raw, where=at(f"observers.{number}"))
 
@@ -105,6 +106,20 @@ def _check_group_size(registry: Registry, config: RunConfig, spec: Any, settings
                 f"{part.min_group_size} or more, or take another {part.role}",
                 where=where,
             )
+
+
+def _check_optimizer(registry: Registry, config: RunConfig, base_dir: Path, where: str) -> None:
+    context = BuildContext(
+        base_dir=base_dir,
+        seed=config.seed,
+        sampling=config.sampling,
+        part=lambda role, raw: registry.part(role, raw, where=f"optimizer.{role}"),
+    )
+    registered, settings = registry.configure("optimizer", config.optimizer, where="optimizer")
+    try:
+        registered.spec.check(settings, context)  # type: ignore[union-attr]
+    except ConfigError as error:
+        raise ConfigError(str(error), where=where or None) from None
 
 
 def graders_in(

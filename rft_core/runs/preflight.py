@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from rft_core.registry import Registry
 from rft_core.rows import prompt_text
 from rft_core.runs.assembly import init_path, is_deterministic, model_of, refuse_scorer, start_weights
 from rft_core.runs.checks.rules_failures import MOST_FAILED_PAID
-from rft_core.specs import BuildContext
+from rft_core.specs import BuildContext, OptimizerSpec
 from rft_core.storage.rundir import RunDir
 from rft_core.types import Grade, GradedUnit, GradeUnit, Group, Item, ModelRef, Outcome, Rollout
 
@@ -209,12 +209,23 @@ def try_grader(registry: Registry, config: RunConfig, train: DataSource, base_di
     except RftError as error:
         found.errors.append(str(error))
         return found
-    _judge(
-        found,
-        is_deterministic(registry, config.grader),
-        [(g, grade) for g, grades in zip(groups, graded.grades, strict=True) for grade in grades],
-    )
+    grades = [(g, grade) for g, grades in zip(groups, graded.grades, strict=True) for grade in grades]
+    _judge(found, is_deterministic(registry, config.grader), grades)
+    _check_sub_rewards(found, registry, config, [grade for _, grade in grades])
     return found
+
+
+def _check_sub_rewards(found: Findings, registry: Registry, config: RunConfig, grades: Sequence[Grade]) -> None:
+    """An error if the advantage is one of the single graders' rewards, and the grades hold none."""
+    registered, settings = registry.configure("optimizer", config.optimizer, where="optimizer")
+    assert isinstance(registered.spec, OptimizerSpec)
+    scored = [grade for grade in grades if grade.outcome == Outcome.SCORE]
+    for part in registry.parts_of(registered.spec, settings):
+        if part.reads == "sub_rewards" and scored and not any(grade.sub_rewards for grade in scored):
+            found.errors.append(
+                f"optimizer.{part.role}: '{part.name}' compares the rewards of single graders, and grades of this grader hold "
+                "none; use a grader of type multi"
+            )
 
 
 def _in_this_process(registry: Registry, config: RunConfig, base_dir: Path, unit: GradeUnit) -> GradedUnit:

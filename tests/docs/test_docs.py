@@ -192,7 +192,7 @@ def test_pieces_of_run_files_are_accepted(text: str) -> None:
     stages = parse_run(values, base_dir=Path()).stages
     if values["model"].get("type") != "levers":  # of the plugin that plugins.md writes; run in test_plugins_page
         for _, config in stages:
-            check_components(Registry.discover(), config)
+            check_components(Registry.discover(), config, Path())
 
 
 def test_the_readme_names_what_there_is_for_python() -> None:

@@ -157,14 +157,17 @@ def test_a_model_folder_that_cannot_be_used(tmp_path: Path) -> None:
     shutil.rmtree(pickled)
 
 
-@pytest.mark.parametrize("processes", [(), ("sampler",)])
-def test_a_prompt_without_room_is_named_by_its_row(tmp_path: Path, processes: tuple[str, ...]) -> None:
-    """File and line of the prompt that fills the context, whether a worker samples it or the engine itself."""
+@pytest.mark.parametrize(("split", "processes"), [("train", ()), ("validation", ()), ("validation", ("sampler",))])
+def test_a_prompt_without_room_is_named_by_its_row(tmp_path: Path, split: str, processes: tuple[str, ...]) -> None:
+    """File and line of the prompt that fills the context. Of a training row before anything is sampled, else by the
+    sampler, whether it is a worker or in the engine itself."""
     rows = [{"messages": [{"role": "user", "content": text}]} for text in ("1+1=", "2" * 99, "3+3=")]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    data = {"train": {"type": "jsonl", "path": "rows.jsonl"}}
+    (tmp_path / "short.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    data = {"train": {"type": "jsonl", "path": "short.jsonl"}, split: {"type": "jsonl", "path": "rows.jsonl"}}
     outcome = engine("run", tiny_run(tmp_path, processes=processes, data=data), env=ONE_THREAD)
     assert outcome.code == 2
     assert "rows.jsonl:2: the prompt has 1" in outcome.errors
+    assert not list(tmp_path.glob("**/rollouts/train*"))
     assert "shorten it or leave the row out" in outcome.errors
     assert len(outcome.errors.splitlines()) == 1

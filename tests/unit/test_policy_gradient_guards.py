@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import REGISTRY, context, graded_group, make_model, random_groups, rollout
+from tiny_models import REGISTRY, Rows, context, graded_group, make_model, random_groups, rollout
 
 from rft_core.errors import ConfigError, DataError, ModelError
-from rft_core.types import Grade, GradedGroup, TrainBatch, TrainReport
+from rft_core.types import Grade, GradedGroup, Item, TrainBatch, TrainReport
+from rft_optimizer_policy_gradient.config import PolicyGradientConfig
 from rft_optimizer_policy_gradient.optimizer import PolicyGradient
 from rft_optimizer_policy_gradient.presets import SUMMARIES
 
@@ -310,3 +311,13 @@ def test_a_penalty_over_the_whole_answer_is_refused(folder: Path) -> None:
     """It would say nothing about length."""
     with pytest.raises(ConfigError, match=r"overlong\.buffer_tokens: answers have at most sampling\.max_tokens: \d+"):
         build(folder, overlong={"buffer_tokens": 4096})
+
+
+def test_a_prompt_beyond_the_context_is_said_before_the_first_step(folder: Path) -> None:
+    """By its row: not when it is drawn, hours later. What is much shorter is not even encoded."""
+    short = Item(key="rows.jsonl:1", index=0, row={"messages": [{"role": "user", "content": "1" * 63}]})
+    fits = Item(key="rows.jsonl:2", index=1, row={"messages": [{"role": "user", "content": "1" * 127}]})
+    full = Item(key="rows.jsonl:3", index=2, row={"messages": [{"role": "user", "content": "1" * 128}]})
+    PolicyGradient(PolicyGradientConfig(), replace(context(folder), train=Rows([short, fits])))
+    with pytest.raises(DataError, match=r"rows\.jsonl:3: the prompt has 128 tokens .* context of 128; shorten it"):
+        PolicyGradient(PolicyGradientConfig(), replace(context(folder), train=Rows([short, fits, full])))

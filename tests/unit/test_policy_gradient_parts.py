@@ -300,12 +300,10 @@ def test_settings_go_over_the_preset() -> None:
         ({"correction": {"max": 1}}, r"optimizer\.correction: a part needs a 'type'"),
         ({"advantage": "gae"}, "need each other"),
         ({"critic": {}}, "need each other"),
-        ({"algorithm": "distillation"}, r"kl\.reference"),
         ({"correction": "truncated", "old_logprobs": "sampler"}, "old_logprobs: trainer"),
         ({"correction": {"type": "masked", "min": 3}}, "no weight is between min 3 and max 2"),
         ({"kl": {"weight": 0.1, "estimator": "k1"}}, "its gradient is 0 on average"),
         ({"kl": {"weight": 0.1, "in_reward": True, "unbiased": True}}, "for a penalty in the loss"),
-        ({"kl": {"reference": "teacher"}}, "while kl.weight is 0"),
     ],
 )
 def test_settings_that_do_not_fit(settings: dict[str, Any], said: str) -> None:

@@ -143,14 +143,20 @@ def test_what_gives_no_rewards_is_said_in_one_sentence(folder: Path, checkpoint:
         grader(tmp_path / "lora")
 
 
-def test_texts_that_do_not_fit_are_judged_by_what_fits(checkpoint: Path) -> None:
-    """No way out for a policy: a completion that is too long has the reward of its beginning. A prompt that is too
-    long is a fault of the row."""
+def test_texts_that_do_not_fit_get_no_score(checkpoint: Path) -> None:
+    """Half a completion may be worth anything; the others of its group have their scores all the same. A prompt that
+    is too long is a fault of the row."""
     served = grader(checkpoint)
     prompt = len(served._encoder.prompt(QUESTION, ()))
     fits = "1" * (128 - prompt - 1)
+    (alone,) = served.grade(group(fits))
     whole, longer = served.grade(group(fits, fits + "xyz"))
-    assert longer.metrics == {**whole.metrics, "cut_tokens": 3.0}
+    assert whole == alone
+    assert whole.outcome is Outcome.SCORE
+    assert longer.outcome is Outcome.GRADER_ERROR
+    assert longer.message is not None
+    assert "prompt and completion have 131 tokens" in longer.message
+    assert "the reward model reads 128; lower sampling.max_tokens" in longer.message
     (failed,) = served.grade(group("2", messages=[{"role": "user", "content": "1" * 200}]))
     assert failed.outcome is Outcome.GRADER_ERROR
     assert failed.message is not None

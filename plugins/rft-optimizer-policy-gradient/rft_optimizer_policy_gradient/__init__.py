@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rft_core.hookspecs import hookimpl
-from rft_core.specs import BuildContext, NoSettings, OptimizerPartSpec, OptimizerSpec
+from rft_core.specs import BuildContext, NoSettings, OptimizerPartSpec, OptimizerSpec, Reads
 from rft_optimizer_policy_gradient import aggregation, correction, kl, presets, ratios
 from rft_optimizer_policy_gradient.advantages import (
     batch,
@@ -19,6 +19,7 @@ from rft_optimizer_policy_gradient.advantages import (
     per_grader,
     raw,
 )
+from rft_optimizer_policy_gradient.checks import check
 from rft_optimizer_policy_gradient.config import PolicyGradientConfig, parts_of
 from rft_optimizer_policy_gradient.objectives import cispo, clip, reinforce, sapo
 
@@ -76,6 +77,8 @@ COMPARE_A_GROUP = (
     best.best,
 )
 """Advantages that need two rollouts of a prompt."""
+READS: Mapping[Any, Reads] = {per_grader.per_grader_normalized: "sub_rewards", distillation.distillation: "teacher"}
+"""Advantages that look at more than rewards."""
 
 
 @hookimpl
@@ -89,6 +92,7 @@ def rft_optimizers() -> Iterable[OptimizerSpec]:
         needs="rollouts",
         preset=("algorithm", "grpo"),
         parts=parts_of,
+        check=check,
     )
 
 
@@ -103,6 +107,7 @@ def rft_optimizer_parts() -> Iterable[OptimizerPartSpec]:
             summary=summary,
             config=config,
             min_group_size=2 if function in COMPARE_A_GROUP else 1,
+            reads=READS.get(function, "rewards"),
         )
     for preset, summary in presets.SUMMARIES.items():
         yield OptimizerPartSpec(name=preset.__name__, role="preset", function=preset, summary=summary)

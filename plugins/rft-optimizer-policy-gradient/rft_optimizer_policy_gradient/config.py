@@ -128,15 +128,11 @@ class PolicyGradientConfig(TrainerConfig):
             )
         if (self.advantage["type"] == "gae") != (self.critic is not None):
             raise ValueError("the advantage gae and a critic need each other; set both, or neither")
-        if self.advantage["type"] == "distillation" and self.kl.reference is None:
-            raise ValueError("the advantage distillation needs a teacher; set kl.reference to the folder of a model")
         self._check_kl()
         return self
 
     def _check_kl(self) -> None:
         kl = self.kl
-        if kl.reference is not None and kl.weight == 0 and self.advantage["type"] != "distillation":
-            raise ValueError("kl.reference has no effect while kl.weight is 0; set a weight, or drop it")
         if kl.in_reward and kl.unbiased:
             raise ValueError("kl.unbiased is for a penalty in the loss; drop it, or kl.in_reward")
         if kl.weight > 0 and kl.estimator["type"] == "k1" and not (kl.in_reward or kl.unbiased):

@@ -57,8 +57,6 @@ class Judgement:
         return (f"nothing was learned: no rollout was left to learn from ({reasons or 'there was none'})",)
 
 
-LOOKS_BEYOND_REWARDS = {"per_grader_normalized", "distillation"}
-"""Estimators that find differences where rewards are equal: in those of single graders, or in a teacher's opinion."""
 Penalty = Callable[[Traced], Values]
 """What KL costs each token of a rollout, in units of reward."""
 
@@ -85,7 +83,7 @@ def judge(
     for group, rewards, row in zip(groups, scored, answers, strict=True):
         judged, of_group = _of_group(group, rewards, row, dropped, estimate.name)
         sizes += of_group
-        equal = _equal_rewards(group) and (not any(of_group) or estimate.name not in LOOKS_BEYOND_REWARDS)
+        equal = _equal_rewards(group) and (not any(of_group) or estimate.reads == "rewards")
         if drop_zero_variance and equal and of_group:
             dropped["zero_variance"] += len(judged)
         elif judged:

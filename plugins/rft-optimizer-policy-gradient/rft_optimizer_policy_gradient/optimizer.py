@@ -29,9 +29,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rft_core.errors import ConfigError
 from rft_core.specs import BuildContext
 from rft_core.types import Item, Needs, SamplingParams, TrainBatch, TrainReport
+from rft_optimizer_policy_gradient.checks import check
 from rft_optimizer_policy_gradient.config import PolicyGradientConfig
 from rft_optimizer_policy_gradient.critic import Critic
 from rft_optimizer_policy_gradient.judging import Judged, Judgement, judge
@@ -43,6 +43,7 @@ from rft_optimizer_policy_gradient.scored import Values
 from rft_optimizer_policy_gradient.selection import Candidate, candidates
 from rft_optimizer_policy_gradient.tokens import Rows, Tokens, exp_bounded
 from rft_optimizer_policy_gradient.tracing import Tracer
+from rft_torch.long_rows import context_of, refuse_long_prompts
 from rft_torch.trained import Trained
 
 
@@ -52,15 +53,16 @@ class PolicyGradient(Trained):
     needs: Needs = "rollouts"
 
     def __init__(self, config: PolicyGradientConfig, context: BuildContext) -> None:
+        check(config, context)
         sampling = context.sampling or SamplingParams()
-        _check_sampling(config, sampling)
-        _check_overlong(config, sampling)
-        distils = config.advantage["type"] == "distillation"
+        parts = Parts.of(config, context)
+        distils = parts.advantage.reads == "teacher"
         needs_reference = config.kl.weight > 0 or distils
         own_reference = needs_reference and config.kl.reference is None
         super().__init__(config, context, keep_reference=own_reference)
+        refuse_long_prompts(context.train, context_of(self._trainer.model), self._trainer.base)
         self._config = config
-        self._parts = Parts.of(config, context)
+        self._parts = parts
         self._temperature = sampling.temperature
         self._max_tokens = sampling.max_tokens
         self._compare_sampler = sampling.top_p == 1.0
@@ -231,38 +233,6 @@ class PolicyGradient(Trained):
         super().load(folder)
         if self._critic is not None:
             self._critic.load(folder)
-
-
-def _check_sampling(config: PolicyGradientConfig, sampling: SamplingParams) -> None:
-    if sampling.temperature == 0.0:
-        raise ConfigError(
-            "policy_gradient learns from rollouts that differ, and greedy decoding makes them all the same; set it above 0",
-            where="sampling.temperature",
-        )
-    if sampling.top_p == 1.0:
-        return
-    if config.old_logprobs == "sampler":
-        raise ConfigError(
-            "ratios against the sampler's log-probabilities need sampling.top_p: 1; use auto or trainer",
-            where="optimizer.old_logprobs",
-        )
-    if config.correction is not None or config.max_logprob_diff is not None:
-        where = "correction" if config.correction is not None else "max_logprob_diff"
-        raise ConfigError(
-            "with sampling.top_p below 1 the sampler's log-probabilities are those of the nucleus, which the trainer does "
-            f"not rebuild, so the two cannot be compared; set sampling.top_p: 1, or drop {where}",
-            where=f"optimizer.{where}",
-        )
-
-
-def _check_overlong(config: PolicyGradientConfig, sampling: SamplingParams) -> None:
-    overlong = config.overlong
-    if overlong is not None and overlong.buffer_tokens >= sampling.max_tokens:
-        raise ConfigError(
-            f"answers have at most sampling.max_tokens: {sampling.max_tokens}, so a penalty over the last "
-            f"{overlong.buffer_tokens} tokens falls on all of them; take fewer",
-            where="optimizer.overlong.buffer_tokens",
-        )
 
 
 def _flat(like: Tensor, values: Sequence[Sequence[float]]) -> Tensor:

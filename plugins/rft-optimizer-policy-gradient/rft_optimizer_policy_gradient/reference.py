@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +10,12 @@ from torch import Tensor
 
 from rft_core.errors import ConfigError
 from rft_core.specs import BuildContext
-from rft_core.weights import ADAPTER_FILE
+from rft_optimizer_policy_gradient.places import WHERE, find_reference
 from rft_torch.batching import TokenRow
 from rft_torch.frozen import FrozenModel
 from rft_torch.long_rows import context_of
 from rft_torch.models import load_tokenizer
 from rft_torch.trainer import Trainer
-
-WHERE = "optimizer.kl.reference"
 
 
 class InitialPolicy:
@@ -40,17 +37,14 @@ class OtherModel:
     """A model of its own, such as a teacher: a folder, or the result of a run; its tokenizer must be the policy's."""
 
     def __init__(self, path: str, context: BuildContext, trainer: Trainer) -> None:
-        folder = (context.base_dir / Path(path).expanduser()).resolve()
-        if (folder / "final").is_dir():  # of a run
-            folder = folder / "final"
+        base, adapter = find_reference(path, context.base_dir)
         assert context.model is not None
-        self.name = str(folder)
-        base, adapter = (_base_of(folder), folder) if (folder / ADAPTER_FILE).is_file() else (folder, None)
+        self.name = str(adapter or base)
         self._model = FrozenModel(replace(context.model, path=base, adapter=adapter))
         theirs, ours = (model.config.get_text_config().vocab_size for model in (self._model.model, trainer.model))
         if theirs != ours:
             raise ConfigError(
-                f"the reference {folder} has a vocabulary of {theirs} tokens and the policy one of {ours}, so their "
+                f"the reference {self.name} has a vocabulary of {theirs} tokens and the policy one of {ours}, so their "
                 "log-probabilities are not of the same tokens; take a model with the policy's tokenizer",
                 where=WHERE,
             )
@@ -60,22 +54,6 @@ class OtherModel:
     def logprobs(self, rows: Sequence[TokenRow], temperature: float) -> Tensor:
         """logprobs_N, without gradient."""
         return self._model.logprobs(rows, temperature)
-
-
-def _base_of(adapter: Path) -> Path:
-    """The model that the run trained an adapter over. ConfigError if it is not here."""
-    try:
-        settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-        base = Path(settings["base_model_name_or_path"])
-    except (OSError, ValueError, KeyError, TypeError):
-        base = None
-    if base is None or not base.is_dir():
-        raise ConfigError(
-            f"the reference {adapter} is an adapter over {base or 'a model that it does not name'}, which is no folder here; "
-            "bring its base there, or merge the two with `rft-engine export --merge` and name what that wrote",
-            where=WHERE,
-        )
-    return base
 
 
 def _check_tokenizer(theirs: Path, ours: Path) -> None:

@@ -108,6 +108,8 @@ class RewardGraderConfig(ComponentConfig):
     """The grade of a completion is what a reward model says of it:
 
     score = f((reward − shift) / scale)        f the logistic function, or with `normalize: none` nothing
+
+    Prompt and completion beyond what the model reads are a grade that failed.
     """
 
     type: Literal["reward_model"] = "reward_model"

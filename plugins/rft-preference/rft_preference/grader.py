@@ -6,7 +6,7 @@ Texts are tokenised anew, by the reward model's tokenizer and chat template and 
 policy's own tokens may be of another vocabulary. The messages of a group are computed once, and equal completions
 are scored once. With `batch_size: 1` each completion is computed by itself, so that its score does not depend on the
 others of its group; on a CPU it is the same to the bit for the same number of threads. A completion that the model
-cannot read whole is judged by what of it fits, and says by its metric `cut_tokens` how much does not.
+cannot read whole gets no score: its first half may be worth anything.
 
 Rewards of a Bradley–Terry model have no bounds, and mean something in their differences alone: `metrics` hold the
 reward as it is. The logistic function of a difference is the probability to be preferred (arXiv 2203.02155 eq. 1), and of
@@ -81,22 +81,28 @@ class RewardGrader:
         if most < 1:
             message = f"the prompt has {len(prompt)} tokens, and the reward model reads {self._context}"
             return [Grade.error(ERROR_KIND, f"{message}; shorten or drop the row")] * len(group.rollouts)
-        texts = list(dict.fromkeys(rollout.text for rollout in group.rollouts))
-        whole = [self._encoder.completion(text) for text in texts]
-        cut = [(*ids[: int(most) - 1], ids[-1]) if len(ids) > most else ids for ids in whole]
-        rewards = self._scorer.rewards(prompt, cut)
+        encoded = {rollout.text: self._encoder.completion(rollout.text) for rollout in group.rollouts}
+        short = {text: ids for text, ids in encoded.items() if len(ids) <= most}
+        rewards = dict(zip(short, self._scorer.rewards(prompt, list(short.values())), strict=True))
         grades = {
-            text: self._settled(reward, len(ids) - len(read))
-            for text, reward, ids, read in zip(texts, rewards, whole, cut, strict=True)
+            text: self._settled(rewards[text]) if text in short else self._too_long(len(prompt), len(ids))
+            for text, ids in encoded.items()
         }
         return [grades[rollout.text] for rollout in group.rollouts]
 
-    def _settled(self, reward: float, cut_tokens: int) -> Grade:
-        metrics = {"reward": reward, **({"cut_tokens": float(cut_tokens)} if cut_tokens else {})}
+    def _too_long(self, prompt: int, completion: int) -> Grade:
+        message = (
+            f"prompt and completion have {prompt + completion} tokens, the end of sequence among them, and the reward "
+            f"model reads {self._context}; lower sampling.max_tokens, or shorten the prompts"
+        )
+        return Grade.error(ERROR_KIND, message)
+
+    def _settled(self, reward: float) -> Grade:
         if not math.isfinite(reward):
             return Grade.error(ERROR_KIND, f"the reward model gave {reward}; look at its weights and its dtype")
         value = (reward - self._config.shift) / self._config.scale
-        return Grade.score(value if self._config.normalize == "none" else _logistic(value), metrics=metrics)
+        score = value if self._config.normalize == "none" else _logistic(value)
+        return Grade.score(score, metrics={"reward": reward})
 
 
 def _logistic(value: float) -> float:

@@ -18,7 +18,8 @@ from rft_sampler_transformers.config import TransformersSamplerConfig
 from rft_sampler_transformers.decode import Decoding, Drawn, Limits, Row
 from rft_sampler_transformers.stops import Decoder
 from rft_torch.memory import enough_memory
-from rft_torch.models import encode_prompt, eos_ids, load_model, load_tokenizer
+from rft_torch.models import eos_ids, load_model, load_tokenizer
+from rft_torch.prompts import check_length, encode_prompt
 from rft_torch.weights import load_adapter, load_full
 
 PACKAGES = ("rft-sampler-transformers", "rft-torch", "transformers", "tokenizers", "peft", "numpy")
@@ -145,12 +146,7 @@ class TransformersSampler:
     def _encode(self, prompt: Prompt) -> list[int]:
         try:
             ids = encode_prompt(self._tokenizer, prompt.messages, prompt.tools)
-            if len(ids) >= self._max_context:
-                raise DataError(
-                    f"the prompt has {len(ids)} tokens and leaves no room for a completion in the model's context of "
-                    f"{self._max_context}",
-                    hint="shorten it or leave the row out",
-                )
+            check_length(ids, self._max_context)
         except DataError as error:
             error.ordinal = prompt.ordinal
             raise
