@@ -68,6 +68,11 @@ def context(folder: Path, *, seed: int = 0, temperature: float = 1.0, top_p: flo
     )
 
 
+def policy_gradient(folder: Path, **settings: Any) -> Any:
+    """The optimizer `policy_gradient` with these settings, on the model in `folder`."""
+    return REGISTRY.build("optimizer", {"type": "policy_gradient", "learning_rate": 1e-2, **settings}, context(folder))
+
+
 class Rows(list[Item]):
     """Rows as a data source."""
 

@@ -4,14 +4,12 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from tiny_models import REGISTRY, context, make_model
+from tiny_models import make_model, policy_gradient
 
 from rft_core.errors import ConfigError
-from rft_optimizer_policy_gradient.optimizer import PolicyGradient
 from rft_torch.batching import token_row
 from rft_torch.lora import adapter_off
 
@@ -21,15 +19,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
-def build(folder: Path, **settings: Any) -> PolicyGradient:
-    raw = {"type": "policy_gradient", "learning_rate": 1e-2, **settings}
-    optimizer: PolicyGradient = REGISTRY.build("optimizer", raw, context(folder))
-    return optimizer
-
-
 def test_an_adapter_is_a_reference_over_its_base(folder: Path, tmp_path: Path) -> None:
     """In a run's final/ or by itself: what it computes is the base with the adapter, even under another policy."""
-    trained = build(folder, lora={"rank": 4})
+    trained = policy_gradient(folder, lora={"rank": 4})
     with torch.no_grad():
         for name, parameter in trained._trainer.model.named_parameters():
             if "lora_B" in name:
@@ -42,14 +34,14 @@ def test_an_adapter_is_a_reference_over_its_base(folder: Path, tmp_path: Path) -
     with adapter_off(trained._trainer.model):
         assert not torch.allclose(wanted, trained._trainer.logprobs(rows, 1.0)[1], atol=1e-2)
     for place in ("run", "run/final"):
-        reference = build(policy, kl={"reference": str(tmp_path / place), "weight": 0.1})._reference
+        reference = policy_gradient(policy, kl={"reference": str(tmp_path / place), "weight": 0.1})._reference
         torch.testing.assert_close(reference.logprobs(rows, 1.0), wanted)
     config = tmp_path / "run" / "final" / "adapter_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": "/gone"}))
     with pytest.raises(
         ConfigError, match=r"^optimizer\.kl\.reference: .*/final is an adapter over /gone, which is no fo"
     ):
-        build(policy, kl={"reference": str(tmp_path / "run"), "weight": 0.1})
+        policy_gradient(policy, kl={"reference": str(tmp_path / "run"), "weight": 0.1})
 
 
 def other_pad(folder: Path) -> None:
@@ -78,7 +70,7 @@ def test_special_tokens_may_differ_but_the_end(
     change(teacher)
     settings = {"reference": str(teacher), "weight": 0.1}
     if said is None:
-        build(folder, kl=settings)
+        policy_gradient(folder, kl=settings)
         return
     with pytest.raises(ConfigError, match=rf"^optimizer\.kl\.reference: {said}"):
-        build(folder, kl=settings)
+        policy_gradient(folder, kl=settings)

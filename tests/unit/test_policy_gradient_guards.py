@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import REGISTRY, Rows, context, graded_group, make_model, random_groups, rollout
+from tiny_models import REGISTRY, Rows, context, graded_group, make_model, policy_gradient, random_groups, rollout
 
 from rft_core.errors import ConfigError, DataError, ModelError
 from rft_core.types import Grade, GradedGroup, Item, TrainBatch, TrainReport
@@ -24,12 +24,6 @@ PRESETS = [preset.__name__ for preset in SUMMARIES]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
-def build(folder: Path, **settings: Any) -> PolicyGradient:
-    raw = {"type": "policy_gradient", "learning_rate": 1e-2, **settings}
-    optimizer: PolicyGradient = REGISTRY.build("optimizer", raw, context(folder))
-    return optimizer
 
 
 def step(optimizer: PolicyGradient, groups: tuple[GradedGroup, ...], number: int = 1) -> TrainReport:
@@ -57,7 +51,7 @@ def graded_by(groups: tuple[GradedGroup, ...], grade: Grade) -> tuple[GradedGrou
 def test_a_constant_grader_changes_nothing(folder: Path, tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
     """From the first step on the policy is bit-identical, whatever the constant, also after updates that left
     momentum: for every preset whose teacher is the grader."""
-    optimizer = build(folder, algorithm=name, updates_per_step=2, **settings)
+    optimizer = policy_gradient(folder, algorithm=name, updates_per_step=2, **settings)
     constant = replace(Grade.score(0.3), sub_rewards={"a": 0.3, "b": 0.7})
     before = weights(optimizer, tmp_path / "before")
     for number in (1, 2):
@@ -81,7 +75,7 @@ def test_a_constant_grader_changes_nothing(folder: Path, tmp_path: Path, name: s
 def test_bad_batches_leave_the_weights_alone(folder: Path, tmp_path: Path, name: str) -> None:
     """No grade at all, no token at all, everything masked: nothing is trained, and each rollout is counted."""
     teacher = {"kl": {"reference": str(folder)}} if name == "distillation" else {}
-    optimizer = build(folder, algorithm=name, on_truncated="mask", **teacher)
+    optimizer = policy_gradient(folder, algorithm=name, on_truncated="mask", **teacher)
     before = weights(optimizer, tmp_path / "before")
     grades: list[Grade | float] = [replace(Grade.score(r), sub_rewards={"a": r}) for r in (0.0, 1.0)]
     empty = graded_group(0, [rollout(0, s, (5,), (), ()) for s in range(2)], grades)
@@ -101,7 +95,7 @@ def test_bad_batches_leave_the_weights_alone(folder: Path, tmp_path: Path, name:
 
 def test_a_gradient_of_zero_is_an_alarm_and_no_update(folder: Path, tmp_path: Path) -> None:
     """Every token clipped on the side its advantage pushes to: the report says so, and momentum moves nothing."""
-    optimizer = build(folder)
+    optimizer = policy_gradient(folder)
     step(optimizer, random_groups(1))
     before = weights(optimizer, tmp_path / "before")
     rollouts = [
@@ -119,7 +113,7 @@ def test_a_gradient_of_zero_is_an_alarm_and_no_update(folder: Path, tmp_path: Pa
 
 def test_a_correction_that_masks_everything_moves_nothing(folder: Path, tmp_path: Path) -> None:
     """Rollouts of a policy that is far away teach nothing under `masked`, and that is an alarm."""
-    optimizer = build(folder, correction={"type": "masked", "max": 1e-6, "min": 0.0})
+    optimizer = policy_gradient(folder, correction={"type": "masked", "max": 1e-6, "min": 0.0})
     before = weights(optimizer, tmp_path / "before")
     report = step(optimizer, random_groups(1))
     assert report.metrics["correction_masked"] == 1.0
@@ -129,27 +123,27 @@ def test_a_correction_that_masks_everything_moves_nothing(folder: Path, tmp_path
 
 def test_a_sampler_that_computes_something_else_stops_the_step(folder: Path, tmp_path: Path) -> None:
     """`max_logprob_diff` names the rollouts and the figure; below it the step goes on."""
-    optimizer = build(folder, max_logprob_diff=0.01, micro_batch_tokens=1)
+    optimizer = policy_gradient(folder, max_logprob_diff=0.01, micro_batch_tokens=1)
     before = weights(optimizer, tmp_path / "before")
     with pytest.raises(
         FloatingPointError, match=r"differ by .* more than max_logprob_diff = 0\.01, most among rows:\d sample \d"
     ):
         step(optimizer, random_groups(1))
     assert weights(optimizer, tmp_path / "after") == before
-    assert step(build(folder, max_logprob_diff=100.0), random_groups(1)).metrics["logprob_diff_mean"] < 100
+    assert step(policy_gradient(folder, max_logprob_diff=100.0), random_groups(1)).metrics["logprob_diff_mean"] < 100
 
 
 def test_the_sampler_is_compared_where_the_first_part_teaches_nothing(folder: Path) -> None:
     """Of two updates the first has equal rewards alone: sampler and trainer are compared in the second."""
     groups = random_groups(1, groups=2)
     dead = replace(groups[0], grades=tuple(Grade.score(0.5) for _ in groups[0].grades))
-    metrics = step(build(folder, updates_per_step=2), (dead, groups[1])).metrics
+    metrics = step(policy_gradient(folder, updates_per_step=2), (dead, groups[1])).metrics
     assert metrics["logprob_diff_mean"] > 0
 
 
 def test_a_rollout_beyond_the_context_is_named(folder: Path, tmp_path: Path) -> None:
     """The model reads 128 tokens; a position it has never seen is not computed with."""
-    optimizer = build(folder)
+    optimizer = policy_gradient(folder)
     before = weights(optimizer, tmp_path / "before")
     long = graded_group(3, [rollout(3, s, (5,) * 100, (6,) * 40, (-3.0,) * 40) for s in range(2)], [0.0, 1.0])
     with pytest.raises(
@@ -162,7 +156,7 @@ def test_a_rollout_beyond_the_context_is_named(folder: Path, tmp_path: Path) -> 
 def test_a_rollout_beyond_the_context_of_a_teacher_is_named(folder: Path, tmp_path: Path) -> None:
     """The teacher reads less than the policy."""
     teacher = make_model(tmp_path / "short", max_position_embeddings=16)
-    optimizer = build(folder, algorithm="distillation", kl={"reference": str(teacher)})
+    optimizer = policy_gradient(folder, algorithm="distillation", kl={"reference": str(teacher)})
     rollouts = [rollout(0, s, (5,) * 10, (6,) * (6 + s), (-3.0,) * (6 + s)) for s in range(2)]
     with pytest.raises(DataError, match=r"rows:0 sample 1 has 17 tokens, but the reference .*short reads 16"):
         step(optimizer, (graded_group(0, rollouts, [0.0, 1.0]),))
@@ -174,7 +168,7 @@ def test_groups_of_equal_rewards_are_dropped_where_asked(folder: Path, name: str
     """Whatever the estimator says of them: one that compares the batch would give them an advantage. Where graders
     differ and add up to the same, `gdpo` alone finds something to learn."""
     settings = {"ppo": {"critic": {"learning_rate": 1e-3}}, "gdpo": {"advantage": {"weights": {"a": 2.0}}}}
-    optimizer = build(folder, algorithm=name, zero_variance="drop", **settings.get(name, {}))
+    optimizer = policy_gradient(folder, algorithm=name, zero_variance="drop", **settings.get(name, {}))
     parts = [{"a": 0.3, "b": 0.7}, {"a": 0.7, "b": 0.3} if graders == "apart" else {"a": 0.3, "b": 0.7}]
     equal = tuple(
         replace(g, grades=tuple(replace(Grade.score(0.5), sub_rewards=parts[i % 2]) for i in range(len(g.grades))))
@@ -193,7 +187,7 @@ def test_groups_of_equal_rewards_are_dropped_where_asked(folder: Path, name: str
 def test_a_teacher_is_heard_where_rewards_are_equal(folder: Path, tmp_path: Path) -> None:
     """`zero_variance: drop` takes nothing from `distillation`, which asks for no rewards."""
     teacher = make_model(tmp_path / "teacher", seed=3)
-    optimizer = build(folder, algorithm="distillation", zero_variance="drop", kl={"reference": str(teacher)})
+    optimizer = policy_gradient(folder, algorithm="distillation", zero_variance="drop", kl={"reference": str(teacher)})
     report = step(optimizer, graded_by(random_groups(1), Grade.score(0.5)))
     assert report.dropped == {}
     assert report.metrics["grad_norm"] > 0
@@ -207,16 +201,16 @@ def test_alarms_count_groups_as_they_were_graded(folder: Path) -> None:
         for n in (0, 1)
     ]
     whole = graded_group(2, [rollout(2, s, (5,), (6,), (-3.0,)) for s in range(2)], [0.5] * 2)
-    (alarm,) = step(build(folder, on_truncated="mask"), (*masked, whole)).alarms
+    (alarm,) = step(policy_gradient(folder, on_truncated="mask"), (*masked, whole)).alarms
     assert alarm.endswith("the rewards of 3 of 3 groups are all equal")
     ones = tuple(graded_group(n, [rollout(n, 0, (5,), (6,), (-3.0,))], [0.5]) for n in range(4))
-    (alarm,) = step(build(folder, algorithm="reinforce_pp"), ones).alarms
+    (alarm,) = step(policy_gradient(folder, algorithm="reinforce_pp"), ones).alarms
     assert alarm == "every advantage of the step is 0, so the objective moved nothing"
 
 
 def test_a_critic_that_diverges_is_named(folder: Path, tmp_path: Path) -> None:
     """It is not the policy that has to learn more slowly, and the policy stays as it was."""
-    optimizer = build(folder, algorithm="ppo", critic={"learning_rate": 1e30, "value_clip": None})
+    optimizer = policy_gradient(folder, algorithm="ppo", critic={"learning_rate": 1e30, "value_clip": None})
     step(optimizer, random_groups(1))
     before = weights(optimizer, tmp_path / "before")
     with pytest.raises(
@@ -238,9 +232,9 @@ def test_a_teacher_with_another_tokenizer_is_refused(folder: Path, tmp_path: Pat
         ConfigError,
         match=rf"^optimizer\.kl\.reference: token 6 is '5' for the reference {teacher} and '3' for the policy",
     ):
-        build(folder, kl={"reference": str(teacher), "weight": 0.1})
+        policy_gradient(folder, kl={"reference": str(teacher), "weight": 0.1})
     (teacher / "tokenizer.json").unlink()
-    build(folder, kl={"reference": str(teacher), "weight": 0.1})
+    policy_gradient(folder, kl={"reference": str(teacher), "weight": 0.1})
 
 
 @pytest.mark.parametrize("where", ["optimizer", "optimizer.critic"])
@@ -249,7 +243,7 @@ def test_errors_of_a_critic_name_its_keys(folder: Path, where: str) -> None:
     lora = {"lora": {"targets": ["nope"]}}
     settings = {"critic": lora} if where == "optimizer.critic" else {**lora, "critic": {}}
     with pytest.raises(ConfigError, match=rf"^{where}\.lora\.targets: the model has no module named 'nope'"):
-        build(folder, algorithm="ppo", **settings)
+        policy_gradient(folder, algorithm="ppo", **settings)
 
 
 def test_huge_rewards_keep_the_step_finite(folder: Path) -> None:
@@ -258,17 +252,17 @@ def test_huge_rewards_keep_the_step_finite(folder: Path) -> None:
         replace(g, grades=tuple(Grade.score(1e9 * (x.reward or 0)) for x in g.grades)) for g in random_groups(1)
     )
     for name in ("grpo", "dr_grpo", "rloo"):
-        report = step(build(folder, algorithm=name), groups)
+        report = step(policy_gradient(folder, algorithm=name), groups)
         assert report.metrics["grad_norm"] > 0
         assert all(value == value and abs(value) != float("inf") for value in report.metrics.values())
 
 
 def test_a_checkpoint_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
     """Tensors of other shapes, or a critic that is not there: one sentence, and nothing is loaded."""
-    other = build(make_model(tmp_path / "wide", hidden=64))
+    other = policy_gradient(make_model(tmp_path / "wide", hidden=64))
     step(other, random_groups(1))
     other.save(tmp_path / "checkpoint")
-    optimizer = build(folder)
+    optimizer = policy_gradient(folder)
     before = weights(optimizer, tmp_path / "before")
     with pytest.raises(ModelError, match="do not fit the model"):
         optimizer.load(tmp_path / "checkpoint")
@@ -281,7 +275,7 @@ def test_saved_and_loaded_training_continues_bit_by_bit(folder: Path, tmp_path: 
     settings = {"algorithm": name, "updates_per_step": 2, "epochs_per_batch": 2, "kl": {"weight": 0.05}}
     if name == "ppo":
         settings["critic"] = {"learning_rate": 1e-2, "schedule": "linear"}
-    straight, first, second = (build(folder, **settings) for _ in range(3))
+    straight, first, second = (policy_gradient(folder, **settings) for _ in range(3))
     reports = [step(straight, random_groups(20 + n), n) for n in range(1, 5)]
     for n in (1, 2):
         step(first, random_groups(20 + n), n)
@@ -310,7 +304,7 @@ def test_overlong_answers_cost_more_the_longer_they_are(folder: Path) -> None:
 def test_a_penalty_over_the_whole_answer_is_refused(folder: Path) -> None:
     """It would say nothing about length."""
     with pytest.raises(ConfigError, match=r"overlong\.buffer_tokens: answers have at most sampling\.max_tokens: \d+"):
-        build(folder, overlong={"buffer_tokens": 4096})
+        policy_gradient(folder, overlong={"buffer_tokens": 4096})
 
 
 def test_a_prompt_beyond_the_context_is_said_before_the_first_step(folder: Path) -> None:
