@@ -30,11 +30,16 @@ class ConfigError(RftError, ValueError):
 
     reason = "CONFIG_INVALID"
     exit_code = 2
+    problem: str = ""
     where: str | None = None
 
     def __init__(self, message: str, *, where: str | None = None) -> None:
         super().__init__(f"{where}: {message}" if where else message)
-        self.where = where
+        self.problem, self.where = message, where
+
+    def below(self, where: str) -> ConfigError:
+        """The same error, said of a key path below another."""
+        return ConfigError(self.problem, where=": ".join(filter(None, (where, self.where))) or None)
 
 
 class UnknownNameError(ConfigError, LookupError):

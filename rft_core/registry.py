@@ -362,6 +362,21 @@ class Registry:
                 f"{what} could not be built: {type(error).__name__}: {error}"
             ) from error
 
+    def check_optimizer(self, raw: Mapping[str, Any], context: BuildContext, *, where: str = "optimizer") -> None:
+        """ConfigError if an optimizer's settings cannot work in the run of `context`; a ComponentError if it cannot tell."""
+        found, config = self.configure("optimizer", raw, where=where)
+        assert isinstance(found.spec, OptimizerSpec)
+        context = replace(context, part=lambda role, raw: self.part(role, raw, where=f"{where}.{role}"))
+        try:
+            found.spec.check(config, context)
+        except RftError:
+            raise
+        except Exception as error:
+            raise ComponentError(
+                f"the optimizer '{found.spec.name}' of {found.owner} could not check its settings: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
     def notify(self, hook: str, event: Mapping[str, object]) -> None:
         """Tell every plugin that implements this lifecycle hook. One that raises is told no more."""
         for entry in [e for e in self._observers if e[1] == hook]:

@@ -6,7 +6,7 @@ in the process that will use the component, and is the place for heavy imports.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -63,6 +63,8 @@ class BuildContext:
     """The run's sampling settings, for optimizers that rebuild the behaviour distribution."""
     train: DataSource | None = None
     """The run's training rows, for optimizers that want to look at them before the first step."""
+    sampled: Sequence[DataSource] = ()
+    """Rows that the run samples completions for: of training, validation and test, as far as it does."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Core settings a component may need: `total_steps`."""
     build_grader: Callable[[Mapping[str, Any]], Grader] | None = None
@@ -143,8 +145,12 @@ class OptimizerSpec:
     parts: Callable[[Any], Mapping[str, tuple[str, Mapping[str, Any]]]] = lambda config: {}
     """Parts the config names, by key: the role, and settings with their `type`. Checked before a run."""
     check: Callable[[Any, BuildContext], None] = lambda config, context: None
-    """ConfigError for settings that cannot work in their run. Called before anything is loaded, so of the context only
-    `base_dir`, `seed`, `sampling` and `part` are set; what it asks takes no time."""
+    """(config, context): ConfigError, with the key path from `optimizer` on, for settings that cannot work in their run.
+    Called before anything is loaded, at each start and resume: of the context `base_dir`, `seed`, `sampling` and `part`
+    are set."""
+    models: Callable[[Any], Mapping[str, str]] = lambda config: {}
+    """Folders of other language models that the config names, by key, such as a teacher's: a run does not start without
+    them. A relative path starts at the run file's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from rft_core.canonical import digest
 from rft_core.config.run_file import RunConfig, RunFile
 from rft_core.errors import ConfigError, ModelError, RunDirError, nearest
+from rft_core.model_folders import find_weights
 from rft_core.pools.pool import Pool, open_pool
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
@@ -109,17 +110,11 @@ def _check_group_size(registry: Registry, config: RunConfig, spec: Any, settings
 
 
 def _check_optimizer(registry: Registry, config: RunConfig, base_dir: Path, where: str) -> None:
-    context = BuildContext(
-        base_dir=base_dir,
-        seed=config.seed,
-        sampling=config.sampling,
-        part=lambda role, raw: registry.part(role, raw, where=f"optimizer.{role}"),
-    )
-    registered, settings = registry.configure("optimizer", config.optimizer, where="optimizer")
+    context = BuildContext(base_dir=base_dir, seed=config.seed, sampling=config.sampling)
     try:
-        registered.spec.check(settings, context)  # type: ignore[union-attr]
+        registry.check_optimizer(config.optimizer, context)
     except ConfigError as error:
-        raise ConfigError(str(error), where=where or None) from None
+        raise error.below(where) from None
 
 
 def graders_in(
@@ -269,15 +264,13 @@ def start_weights(init_from: str, base_dir: Path) -> Path:
     """The folder that `init_from` means: a run directory's result or newest checkpoint, a checkpoint's policy, or
     itself. ModelError if there are no weights."""
     path = init_path(init_from, base_dir)
-    candidates = [path / "final", path / "optimizer" / "policy", path]
-    if (path / "checkpoints").is_dir():
-        candidates.insert(1, max((path / "checkpoints").glob("step-*"), default=path) / "optimizer" / "policy")
-    for folder in candidates:
-        if any(folder.glob("*.safetensors")):
-            return folder
-    raise ModelError(
-        f"init_from: {path} holds no weights; name a run directory, one of its checkpoints/step-… folders, or a model folder"
-    )
+    newest = max((path / "checkpoints").glob("step-*"), default=path)
+    folder = find_weights(path) or find_weights(newest)
+    if folder is None:
+        raise ModelError(
+            f"init_from: {path} holds no weights; name a run directory, one of its checkpoints/step-… folders, or a model folder"
+        )
+    return folder
 
 
 def _check_whole(policy: Path) -> None:

@@ -11,7 +11,7 @@ from rft_core.registry import Registry
 from rft_core.runs.assembly import check_stages, grader_variables, open_sources, template_variables
 from rft_core.runs.grader_gate import judge
 from rft_core.runs.hosted import Sources
-from rft_core.runs.preflight import check_model
+from rft_core.runs.preflight import check_model, missing_models
 from rft_core.runs.run import Listener
 from rft_core.validation import missing_variables
 
@@ -28,9 +28,12 @@ def refuse_early(run_file: RunFile, registry: Registry, listeners: Sequence[List
     if problems := check_model(registry, run_file.stages[0][1], run_file.base_dir).errors:
         raise ModelError(problems[0])
     for name, config in run_file.stages:
+        if problem := next(missing_models(registry, config, run_file.base_dir), None):
+            raise ModelError(_prefix(run_file, name) + problem)
+    for name, config in run_file.stages:
         tell("phase", waits_for="checking the data")
         sources = open_sources(registry, config, run_file.base_dir)
-        prefix = f"{run_file.where(name)}: ".removeprefix(": ")
+        prefix = _prefix(run_file, name)
         if problems := _missing(registry, config, sources):
             raise DataError(prefix + problems[0])
         tell("phase", waits_for="checking the grader")
@@ -39,6 +42,10 @@ def refuse_early(run_file: RunFile, registry: Registry, listeners: Sequence[List
             tell("grader_checked", stage=name, verdict=verdict.word, reason=verdict.reason)
             if verdict.word == "bad":
                 raise ConfigError(verdict.reason, where=f"{prefix}grader")
+
+
+def _prefix(run_file: RunFile, stage: str) -> str:
+    return f"{run_file.where(stage)}: ".removeprefix(": ")
 
 
 def _missing(registry: Registry, config: RunConfig, sources: Sources) -> list[str]:

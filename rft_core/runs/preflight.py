@@ -20,6 +20,7 @@ from rft_core.boundary import clean_text
 from rft_core.config.run_file import RunConfig
 from rft_core.errors import ModelError, RftError, RunDirError
 from rft_core.hosting import GraderHost
+from rft_core.model_folders import find_language_model
 from rft_core.pools.pool import open_pool
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
@@ -74,6 +75,22 @@ def check_model(registry: Registry, config: RunConfig, base_dir: Path) -> Findin
         except ModelError as error:
             found.errors.append(str(error))
     return found
+
+
+def missing_models(registry: Registry, config: RunConfig, base_dir: Path) -> Iterator[str]:
+    """A sentence for each model that the optimizer names, such as a teacher, and that is not there. What lies in the run's
+    own directory is for a stage before to make."""
+    registered, settings = registry.configure("optimizer", config.optimizer, where="optimizer")
+    assert isinstance(registered.spec, OptimizerSpec)
+    own = Path(config.runs_dir, config.name).resolve()
+    for key, path in registered.spec.models(settings).items():
+        folder = (base_dir / Path(path).expanduser()).resolve()
+        if own in folder.parents:
+            continue
+        try:
+            find_language_model(folder)
+        except ModelError as error:
+            yield f"optimizer.{key}: {error}"
 
 
 def _compare_models(found: Findings, registry: Registry, config: RunConfig, weights: Path, base_dir: Path) -> None:
@@ -216,15 +233,15 @@ def try_grader(registry: Registry, config: RunConfig, train: DataSource, base_di
 
 
 def _check_sub_rewards(found: Findings, registry: Registry, config: RunConfig, grades: Sequence[Grade]) -> None:
-    """An error if the advantage is one of the single graders' rewards, and the grades hold none."""
+    """A warning if the advantage is one of the single graders' rewards, and the grades hold none."""
     registered, settings = registry.configure("optimizer", config.optimizer, where="optimizer")
     assert isinstance(registered.spec, OptimizerSpec)
     scored = [grade for grade in grades if grade.outcome == Outcome.SCORE]
     for part in registry.parts_of(registered.spec, settings):
         if part.reads == "sub_rewards" and scored and not any(grade.sub_rewards for grade in scored):
-            found.errors.append(
-                f"optimizer.{part.role}: '{part.name}' compares the rewards of single graders, and grades of this grader hold "
-                "none; use a grader of type multi"
+            found.warnings.append(
+                f"optimizer.{part.role}: '{part.name}' compares the rewards of single graders, and the trial grades hold none; "
+                "make sure that the grader gives them, as one of type multi does"
             )
 
 

@@ -21,7 +21,7 @@ from rft_core.clock import StepClock
 from rft_core.config.run_file import RunConfig
 from rft_core.errors import StopRequested
 from rft_core.pools.pool import Pool
-from rft_core.protocols import Observer
+from rft_core.protocols import DataSource, Observer
 from rft_core.registry import Registry
 from rft_core.runs.assembly import is_costly, pool_of, sees_groups
 from rft_core.runs.hosted import HostedOptimizer, Sources
@@ -248,8 +248,9 @@ def weight_ref(folder: Path, *, run_id: str, lineage: str, number: int, digest: 
 
 
 @contextlib.contextmanager
-def working(run: Run, *, needs_sampler: bool) -> Iterator[Run]:
-    """Build the optimizer while the workers start; close everything at the end."""
+def working(run: Run, *, sampled: Sequence[DataSource]) -> Iterator[Run]:
+    """Build the optimizer while the workers start; close everything at the end. Without rows to sample completions for
+    there are no workers."""
     context = BuildContext(
         base_dir=run.base_dir,
         seed=run.config.seed,
@@ -257,23 +258,24 @@ def working(run: Run, *, needs_sampler: bool) -> Iterator[Run]:
         run_dir=run.run_dir.path,
         sampling=run.config.sampling,
         train=run.sources.train,
+        sampled=sampled,
         settings={"total_steps": run.total_steps},
     )
     with contextlib.ExitStack() as stack:
         stack.callback(run._writer.shutdown)
-        _start(run, stack, context, needs_sampler)
+        _start(run, stack, context)
         failpoints.hit("pools.started")
         yield run
 
 
-def _start(run: Run, stack: contextlib.ExitStack, context: BuildContext, needs_sampler: bool) -> None:
+def _start(run: Run, stack: contextlib.ExitStack, context: BuildContext) -> None:
     for number, raw in enumerate(run.config.observers):
         observer = run.registry.build("observer", raw, context, where=f"observers.{number}")
         run.observers.append((str(raw["type"]), observer))
         stack.callback(_close_observer, str(raw["type"]), observer)
     starting = []
     executor = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="start"))
-    if needs_sampler:
+    if context.sampled:
         run.samplers, run.graders = _pool(run, "sampler"), _pool(run, "grader")
         for pool in (run.samplers, run.graders):
             stack.callback(pool.close)

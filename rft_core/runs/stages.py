@@ -14,6 +14,7 @@ from rft_core import failpoints
 from rft_core.config.run_file import RunConfig, RunFile, apply_override, parse_run
 from rft_core.errors import ConfigError, RftError, RunDirError, StopRequested
 from rft_core.loop import train
+from rft_core.protocols import DataSource
 from rft_core.registry import Registry
 from rft_core.runs import stage_cache
 from rft_core.runs.assembly import (
@@ -297,15 +298,26 @@ class Stage:
                 folder.mkdir(exist_ok=True)
 
 
+def _sampled(run: Run) -> tuple[DataSource, ...]:
+    """The rows that completions are sampled for; none without a grader."""
+    config, sources = run.config, run.sources
+    if config.grader is None:
+        return ()
+    learns, measures = learns_from_grades(run.registry, config), config.validation.sampling
+    wanted = (
+        sources.train if learns else None,
+        sources.validation if measures else None,
+        sources.test if learns or measures else None,
+    )
+    return tuple(source for source in wanted if source is not None)
+
+
 def _work(run: Run) -> dict[str, Any]:
     """Train and finish; whatever happens, the summary says how it ended."""
-    needs_sampler = run.config.grader is not None and (
-        learns_from_grades(run.registry, run.config)
-        or (run.config.validation.sampling and (run.sources.validation or run.sources.test) is not None)
-    )
+    sampled = _sampled(run)
     try:
-        with working(run, needs_sampler=needs_sampler):
-            if needs_sampler and run.journal.steps_done == 0:
+        with working(run, sampled=sampled):
+            if sampled and run.journal.steps_done == 0:
                 run.current_policy()
             return finish(run, train(run))
     except StopRequested as stop:

@@ -157,10 +157,9 @@ def test_a_model_folder_that_cannot_be_used(tmp_path: Path) -> None:
     shutil.rmtree(pickled)
 
 
-@pytest.mark.parametrize(("split", "processes"), [("train", ()), ("validation", ()), ("validation", ("sampler",))])
+@pytest.mark.parametrize(("split", "processes"), [("train", ("sampler",)), ("validation", ()), ("test", ())])
 def test_a_prompt_without_room_is_named_by_its_row(tmp_path: Path, split: str, processes: tuple[str, ...]) -> None:
-    """File and line of the prompt that fills the context. Of a training row before anything is sampled, else by the
-    sampler, whether it is a worker or in the engine itself."""
+    """File and line of the prompt that fills the context, before anything is sampled."""
     rows = [{"messages": [{"role": "user", "content": text}]} for text in ("1+1=", "2" * 99, "3+3=")]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "short.jsonl").write_text(json.dumps(rows[0]) + "\n")
@@ -168,6 +167,7 @@ def test_a_prompt_without_room_is_named_by_its_row(tmp_path: Path, split: str, p
     outcome = engine("run", tiny_run(tmp_path, processes=processes, data=data), env=ONE_THREAD)
     assert outcome.code == 2
     assert "rows.jsonl:2: the prompt has 1" in outcome.errors
-    assert not list(tmp_path.glob("**/rollouts/train*"))
+    assert list(tmp_path.glob("**/rollouts"))
+    assert not list(tmp_path.glob("**/rollouts/*"))
     assert "shorten it or leave the row out" in outcome.errors
     assert len(outcome.errors.splitlines()) == 1

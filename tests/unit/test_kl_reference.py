@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_models import make_model, policy_gradient
 
-from rft_core.errors import ConfigError
+from rft_core.errors import ConfigError, ModelError
 from rft_torch.batching import token_row
 from rft_torch.lora import adapter_off
 
@@ -39,7 +39,7 @@ def test_an_adapter_is_a_reference_over_its_base(folder: Path, tmp_path: Path) -
     config = tmp_path / "run" / "final" / "adapter_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": "/gone"}))
     with pytest.raises(
-        ConfigError, match=r"^optimizer\.kl\.reference: .*/final is an adapter over /gone, which is no fo"
+        ModelError, match=r"^optimizer\.kl\.reference: .*/final is an adapter over /gone, which is no fo"
     ):
         policy_gradient(policy, kl={"reference": str(tmp_path / "run"), "weight": 0.1})
 

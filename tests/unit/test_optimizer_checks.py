@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import rft_core.api as rft
-from rft_core.errors import ConfigError
+from rft_core import BuildContext, ComponentConfig, hookimpl
+from rft_core.errors import ComponentError, ConfigError
+from rft_core.registry import PluginOwner, Registry
+from rft_core.specs import OptimizerSpec
 
 GRADER = {"type": "string_check", "input": "{{sample.output_text}}", "reference": "{{item.answer}}", "operation": "eq"}
 
@@ -46,49 +51,87 @@ def check(tmp_path: Path) -> Any:
         (
             {"overlong": {"buffer_tokens": 16}},
             {"max_tokens": 16},
-            r"overlong\.buffer_tokens: answers .* falls on all of them",
+            r"optimizer\.overlong\.buffer_tokens: answers .* falls on all of them",
         ),
-        ({"algorithm": "distillation"}, {}, r"kl\.reference: the advantage 'distillation' needs a teacher"),
-        ({"kl": {"reference": "teacher"}}, {}, r"kl\.reference: .* no effect while kl\.weight is 0"),
-        ({"kl": {"reference": "teacher", "weight": 0.1}}, {}, r"kl\.reference: there is no model folder .*teacher"),
+        ({"algorithm": "distillation"}, {}, r"optimizer\.kl\.reference: the advantage 'distillation' needs a teacher"),
+        ({"kl": {"reference": "teacher"}}, {}, r"optimizer\.kl\.reference: .* no effect while kl\.weight is 0"),
     ],
 )
 def test_what_cannot_work_is_refused(
     check: Any, optimizer: dict[str, Any], sampling: dict[str, Any], said: str
 ) -> None:
     """The key and what to do."""
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=said) as raised:
         check(optimizer, sampling=sampling)
+    assert raised.value.where is not None
+    assert said.startswith(re.escape(raised.value.where))
 
 
-def test_a_later_stage_is_refused_at_once(tmp_path: Path, check: Any) -> None:
+def test_a_later_stage_is_refused_at_once(check: Any) -> None:
     """Not when the stages before it have run, and its name is said."""
     stages = [
         {"stage": "first", "optimizer": {"type": "policy_gradient"}},
         {"stage": "second", "optimizer": {"type": "policy_gradient", "algorithm": "distillation"}},
     ]
-    with pytest.raises(ConfigError, match=r"second: optimizer\.kl\.reference: .* needs a teacher"):
+    with pytest.raises(ConfigError, match=r"second: optimizer\.kl\.reference: .* needs a teacher") as raised:
         check({}, stages=stages)
+    assert raised.value.where == "stage second: optimizer.kl.reference"
 
 
-def test_a_teacher_must_have_ended(tmp_path: Path, check: Any) -> None:
-    """A run has no model before it has; a folder with a config is one."""
-    (tmp_path / "run" / "journal").mkdir(parents=True)
-    (tmp_path / "run" / "config.json").write_text("{}")
+def test_what_a_check_does_wrong_is_said_of_its_plugin(tmp_path: Path) -> None:
+    """No traceback from a third party's code."""
+
+    class Settings(ComponentConfig):
+        limit: int = 0
+
+    @hookimpl
+    def rft_optimizers() -> Any:
+        yield OptimizerSpec(
+            name="careless", config=Settings, build=lambda c, x: c, summary="", check=lambda c, x: 1 // c.limit
+        )
+
+    plugin = ModuleType("careless")
+    plugin.rft_optimizers = rft_optimizers  # type: ignore[attr-defined]
+    registry = Registry()
+    registry.add_module(plugin, PluginOwner(plugin="careless", distribution="rft-careless", version="2.0"))
+    registry.check_optimizer({"type": "careless", "limit": 1}, BuildContext(base_dir=tmp_path))
+    with pytest.raises(ComponentError, match=r"the optimizer 'careless' of rft-careless 2\.0 could not check its sett"):
+        registry.check_optimizer({"type": "careless"}, BuildContext(base_dir=tmp_path))
+
+
+def test_a_teacher_must_be_a_model_that_is_there(tmp_path: Path, check: Any) -> None:
+    """Nothing, a run that has not ended, a model that gives rewards, an adapter without its base; then one that is. A
+    folder in the run's own directory is for a stage before to make."""
     distils = {"algorithm": "distillation", "kl": {"reference": "run"}}
-    with pytest.raises(ConfigError, match=r"the run .*run has not ended, so it has no model yet"):
-        check(distils)
-    (tmp_path / "run" / "final").mkdir()
-    (tmp_path / "run" / "final" / "config.json").write_text("{}")
+    run, final = tmp_path / "run", tmp_path / "run" / "final"
+
+    def said() -> str:
+        (error,) = check(distils).errors
+        return str(error)
+
+    assert said() == (
+        f"optimizer.kl.reference: there is no model in {run}; name a model folder, a run that has ended, or a checkpoint"
+    )
+    (run / "journal").mkdir(parents=True)
+    assert f"the run {run} has not ended, so it has no model yet" in said()
+    final.mkdir()
+    (final / "adapter_model.safetensors").touch()
+    assert f"{final} is an adapter over a model that it does not name" in said()
+    (final / "adapter_model.safetensors").rename(final / "model.safetensors")
+    (final / "config.json").write_text('{"architectures": ["LlamaForSequenceClassification"]}')
+    assert "says how good a text is and writes none" in said()
+    (final / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
     assert check(distils).errors == ()
+    own = {"reference": str(tmp_path / "runs" / "name" / "stages" / "1-first" / "final"), "weight": 0.1}
+    assert check({"kl": own}, name="name", runs_dir=str(tmp_path / "runs")).errors == ()
 
 
 def test_an_advantage_of_single_graders_wants_several(check: Any) -> None:
     """Known from the trial grades, before a step is sampled for nothing."""
-    (error,) = check({"algorithm": "gdpo"}).errors
-    assert error == (
-        "optimizer.advantage: 'per_grader_normalized' compares the rewards of single graders, and grades of this grader "
-        "hold none; use a grader of type multi"
+    (warning,) = [text for text in check({"algorithm": "gdpo"}).warnings if "single graders" in text]
+    assert warning == (
+        "optimizer.advantage: 'per_grader_normalized' compares the rewards of single graders, and the trial grades hold "
+        "none; make sure that the grader gives them, as one of type multi does"
     )
     multi = {"type": "multi", "graders": {"right": {**GRADER, "name": "right"}}, "calculate_output": "right"}
-    assert check({"algorithm": "gdpo"}, grader=multi).errors == ()
+    assert not any("single graders" in text for text in check({"algorithm": "gdpo"}, grader=multi).warnings)

@@ -307,11 +307,24 @@ def test_a_penalty_over_the_whole_answer_is_refused(folder: Path) -> None:
         policy_gradient(folder, overlong={"buffer_tokens": 4096})
 
 
-def test_a_prompt_beyond_the_context_is_said_before_the_first_step(folder: Path) -> None:
-    """By its row: not when it is drawn, hours later. What is much shorter is not even encoded."""
-    short = Item(key="rows.jsonl:1", index=0, row={"messages": [{"role": "user", "content": "1" * 63}]})
-    fits = Item(key="rows.jsonl:2", index=1, row={"messages": [{"role": "user", "content": "1" * 127}]})
-    full = Item(key="rows.jsonl:3", index=2, row={"messages": [{"role": "user", "content": "1" * 128}]})
-    PolicyGradient(PolicyGradientConfig(), replace(context(folder), train=Rows([short, fits])))
-    with pytest.raises(DataError, match=r"rows\.jsonl:3: the prompt has 128 tokens .* context of 128; shorten it"):
-        PolicyGradient(PolicyGradientConfig(), replace(context(folder), train=Rows([short, fits, full])))
+def test_a_prompt_beyond_the_context_is_said_before_the_first_step(folder: Path, tmp_path: Path) -> None:
+    """By its row, not hours later when it is drawn: turns, calls of tools and tools count. Rows that are much shorter than
+    the context are not encoded, so that there need be no tokenizer."""
+
+    def row(*messages: dict[str, Any], **more: Any) -> Item:
+        return Item(key="rows.jsonl:7", index=0, row={"messages": list(messages), **more})
+
+    def build(item: Item, folder: Path = folder) -> None:
+        PolicyGradient(PolicyGradientConfig(), replace(context(folder), sampled=(Rows([item]),)))
+
+    build(row({"role": "user", "content": "1" * 127}))
+    with pytest.raises(DataError, match=r"rows\.jsonl:7: the prompt has 128 tokens .* context of 128; shorten it"):
+        build(row({"role": "user", "content": "1" * 128}))
+    with pytest.raises(DataError, match="the prompt has 129 tokens"):
+        build(row(*[{"role": "user", "content": "1"}] * 65))  # and as many line breaks
+    wide = make_model(tmp_path / "wide", max_position_embeddings=4096)
+    for file in wide.glob("tokenizer*"):
+        file.unlink()
+    build(row({"role": "user", "content": "1" * 1000}), wide)
+    with pytest.raises(ModelError, match="tokenizer"):
+        build(row({"role": "user", "content": "1"}, tools=[{"description": "1" * 2000}]), wide)

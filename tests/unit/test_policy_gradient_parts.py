@@ -15,7 +15,7 @@ import torch
 from tiny_models import REGISTRY, context, make_model, random_groups
 from torch import Tensor
 
-from rft_core import BuildContext, ComponentConfig, OptimizerPartSpec, Part, TrainBatch, hookimpl
+from rft_core import BuildContext, ComponentConfig, Grade, OptimizerPartSpec, Part, TrainBatch, hookimpl
 from rft_core.errors import BadReplyError, ConfigError, PluginError, UnknownNameError
 from rft_core.registry import PluginOwner, Registry
 from rft_optimizer_policy_gradient.scored import Advantage, Groups, Scored
@@ -199,6 +199,27 @@ def test_another_plugin_adds_a_part_and_a_preset(tmp_path: Path) -> None:
     optimizer = registry.build("optimizer", {"type": "policy_gradient", "algorithm": "signed"}, where)
     report = optimizer.step(TrainBatch(step=1, total_steps=2, groups=random_groups(1)))
     assert report.metrics["advantage_abs_mean"] == 2.0
+
+
+def gap(groups: Groups, _: Any) -> list[list[Advantage]]:
+    return [[s.gap_T for s in group] for group in groups]
+
+
+def test_an_advantage_of_another_plugin_hears_a_teacher(tmp_path: Path) -> None:
+    """It must have one, is given what it says of the tokens, and is heard where rewards are equal."""
+    registry = Registry.discover()
+    spec = OptimizerPartSpec(name="gap", role="advantage", function=gap, summary="the gap", reads="teacher")
+    registry.add_module(plugin(spec), PluginOwner(plugin="mine", distribution="mine", version="1"))
+    where = replace(context(make_model(tmp_path / "m")), part=None)
+    raw = {"type": "policy_gradient", "advantage": "gap", "zero_variance": "drop"}
+    with pytest.raises(ConfigError, match=r"kl\.reference: the advantage 'gap' needs a teacher"):
+        registry.build("optimizer", raw, where)
+    teacher = make_model(tmp_path / "teacher", seed=3)
+    optimizer = registry.build("optimizer", {**raw, "kl": {"reference": str(teacher)}}, where)
+    equal = tuple(replace(g, grades=(Grade.score(0.5),) * len(g.grades)) for g in random_groups(1))
+    report = optimizer.step(TrainBatch(step=1, total_steps=2, groups=equal))
+    assert report.dropped == {}
+    assert report.metrics["advantage_abs_mean"] > 0
 
 
 def test_a_preset_with_a_key_that_the_optimizer_lacks_is_named() -> None:

@@ -143,7 +143,7 @@ def test_what_gives_no_rewards_is_said_in_one_sentence(folder: Path, checkpoint:
         grader(tmp_path / "lora")
 
 
-def test_texts_that_do_not_fit_get_no_score(checkpoint: Path) -> None:
+def test_texts_that_do_not_fit_get_no_grade(checkpoint: Path) -> None:
     """Half a completion may be worth anything; the others of its group have their scores all the same. A prompt that
     is too long is a fault of the row."""
     served = grader(checkpoint)
@@ -153,7 +153,7 @@ def test_texts_that_do_not_fit_get_no_score(checkpoint: Path) -> None:
     whole, longer = served.grade(group(fits, fits + "xyz"))
     assert whole == alone
     assert whole.outcome is Outcome.SCORE
-    assert longer.outcome is Outcome.GRADER_ERROR
+    assert longer.outcome is Outcome.ABSTAINED
     assert longer.message is not None
     assert "prompt and completion have 131 tokens" in longer.message
     assert "the reward model reads 128; lower sampling.max_tokens" in longer.message

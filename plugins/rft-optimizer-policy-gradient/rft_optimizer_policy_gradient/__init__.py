@@ -20,7 +20,7 @@ from rft_optimizer_policy_gradient.advantages import (
     raw,
 )
 from rft_optimizer_policy_gradient.checks import check
-from rft_optimizer_policy_gradient.config import PolicyGradientConfig, parts_of
+from rft_optimizer_policy_gradient.config import PolicyGradientConfig, models_of, parts_of
 from rft_optimizer_policy_gradient.objectives import cispo, clip, reinforce, sapo
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def rft_optimizers() -> Iterable[OptimizerSpec]:
         needs="rollouts",
         preset=("algorithm", "grpo"),
         parts=parts_of,
+        models=models_of,
         check=check,
     )
 

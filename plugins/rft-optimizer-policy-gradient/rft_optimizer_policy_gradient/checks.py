@@ -7,7 +7,8 @@ from rft_core.specs import BuildContext
 from rft_core.types import SamplingParams
 from rft_optimizer_policy_gradient.config import PolicyGradientConfig
 from rft_optimizer_policy_gradient.parts import Parts
-from rft_optimizer_policy_gradient.places import WHERE, find_reference
+
+WHERE = "optimizer.kl.reference"
 
 
 def check(config: PolicyGradientConfig, context: BuildContext) -> None:
@@ -56,7 +57,6 @@ def _check_reference(config: PolicyGradientConfig, context: BuildContext) -> Non
     if reference is not None:
         if config.kl.weight == 0 and advantage.reads != "teacher":
             raise ConfigError("a reference has no effect while kl.weight is 0; set a weight, or drop it", where=WHERE)
-        find_reference(reference, context.base_dir)
     elif advantage.reads == "teacher":
         raise ConfigError(
             f"the advantage '{advantage.name}' needs a teacher; set kl.reference to the folder of a model", where=WHERE

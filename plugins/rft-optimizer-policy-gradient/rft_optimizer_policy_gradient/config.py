@@ -141,6 +141,11 @@ class PolicyGradientConfig(TrainerConfig):
             )
 
 
+def models_of(config: PolicyGradientConfig) -> dict[str, str]:
+    """Folders of other models, by key."""
+    return {} if config.kl.reference is None else {"kl.reference": config.kl.reference}
+
+
 def parts_of(config: PolicyGradientConfig) -> dict[str, tuple[str, Mapping[str, Any]]]:
     """The parts that the settings name, by key: role and settings."""
     named: dict[str, tuple[str, Mapping[str, Any]]] = {

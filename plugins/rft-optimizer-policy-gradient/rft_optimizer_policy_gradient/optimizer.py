@@ -43,7 +43,6 @@ from rft_optimizer_policy_gradient.scored import Values
 from rft_optimizer_policy_gradient.selection import Candidate, candidates
 from rft_optimizer_policy_gradient.tokens import Rows, Tokens, exp_bounded
 from rft_optimizer_policy_gradient.tracing import Tracer
-from rft_torch.long_rows import context_of, refuse_long_prompts
 from rft_torch.trained import Trained
 
 
@@ -60,7 +59,6 @@ class PolicyGradient(Trained):
         needs_reference = config.kl.weight > 0 or distils
         own_reference = needs_reference and config.kl.reference is None
         super().__init__(config, context, keep_reference=own_reference)
-        refuse_long_prompts(context.train, context_of(self._trainer.model), self._trainer.base)
         self._config = config
         self._parts = parts
         self._temperature = sampling.temperature

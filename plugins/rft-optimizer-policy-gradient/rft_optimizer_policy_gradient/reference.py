@@ -8,9 +8,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from rft_core.errors import ConfigError
+from rft_core.errors import ConfigError, ModelError
+from rft_core.model_folders import find_language_model
 from rft_core.specs import BuildContext
-from rft_optimizer_policy_gradient.places import WHERE, find_reference
+from rft_optimizer_policy_gradient.checks import WHERE
 from rft_torch.batching import TokenRow
 from rft_torch.frozen import FrozenModel
 from rft_torch.long_rows import context_of
@@ -37,7 +38,10 @@ class OtherModel:
     """A model of its own, such as a teacher: a folder, or the result of a run; its tokenizer must be the policy's."""
 
     def __init__(self, path: str, context: BuildContext, trainer: Trainer) -> None:
-        base, adapter = find_reference(path, context.base_dir)
+        try:
+            base, adapter = find_language_model(context.base_dir / Path(path).expanduser())
+        except ModelError as error:
+            raise ModelError(f"{WHERE}: {error}") from None
         assert context.model is not None
         self.name = str(adapter or base)
         self._model = FrozenModel(replace(context.model, path=base, adapter=adapter))

@@ -109,7 +109,7 @@ class RewardGraderConfig(ComponentConfig):
 
     score = f((reward − shift) / scale)        f the logistic function, or with `normalize: none` nothing
 
-    Prompt and completion beyond what the model reads are a grade that failed.
+    If prompt and completion together are longer than the model reads, it abstains: the completion is not trained on.
     """
 
     type: Literal["reward_model"] = "reward_model"

@@ -6,7 +6,7 @@ Texts are tokenised anew, by the reward model's tokenizer and chat template and 
 policy's own tokens may be of another vocabulary. The messages of a group are computed once, and equal completions
 are scored once. With `batch_size: 1` each completion is computed by itself, so that its score does not depend on the
 others of its group; on a CPU it is the same to the bit for the same number of threads. A completion that the model
-cannot read whole gets no score: its first half may be worth anything.
+cannot read whole gets no grade, which is said of it and counted: its first half may be worth anything.
 
 Rewards of a Bradley–Terry model have no bounds, and mean something in their differences alone: `metrics` hold the
 reward as it is. The logistic function of a difference is the probability to be preferred (arXiv 2203.02155 eq. 1), and of
@@ -83,7 +83,7 @@ class RewardGrader:
             return [Grade.error(ERROR_KIND, f"{message}; shorten or drop the row")] * len(group.rollouts)
         encoded = {rollout.text: self._encoder.completion(rollout.text) for rollout in group.rollouts}
         short = {text: ids for text, ids in encoded.items() if len(ids) <= most}
-        rewards = dict(zip(short, self._scorer.rewards(prompt, list(short.values())), strict=True))
+        rewards = dict(zip(short, self._scorer.rewards(prompt, list(short.values())), strict=True)) if short else {}
         grades = {
             text: self._settled(rewards[text]) if text in short else self._too_long(len(prompt), len(ids))
             for text, ids in encoded.items()
@@ -95,7 +95,7 @@ class RewardGrader:
             f"prompt and completion have {prompt + completion} tokens, the end of sequence among them, and the reward "
             f"model reads {self._context}; lower sampling.max_tokens, or shorten the prompts"
         )
-        return Grade.error(ERROR_KIND, message)
+        return Grade.abstained(message)
 
     def _settled(self, reward: float) -> Grade:
         if not math.isfinite(reward):

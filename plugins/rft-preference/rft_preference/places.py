@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rft_core.errors import ModelError
+from rft_core.model_folders import INSIDE, find_weights
 from rft_core.weights import ADAPTER_FILE
 from rft_preference.config import RewardGraderConfig
 
-INSIDE = ("final", "optimizer/policy", ".")
-"""Of a run, of a checkpoint, of a folder."""
 PATTERNS = ("*.safetensors", "*.json", "*.jinja")
 
 
@@ -28,10 +27,9 @@ def find_reward_model(path: str, base_dir: Path) -> tuple[Path, Path | None]:
     base is not on this machine.
     """
     given = base_dir / Path(path).expanduser()
-    folder = next((at for inner in INSIDE if any((at := given / inner).glob("*.safetensors"))), None)
+    folder = find_weights(given)
     if folder is None:
         raise ModelError(_nothing(given))
-    folder = folder.resolve()
     if not (folder / ADAPTER_FILE).is_file():
         _check_kind(folder, _json(folder / "config.json").get("architectures"))
         return folder, None

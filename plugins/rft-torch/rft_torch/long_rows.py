@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rft_core.canonical import canonical_json
 from rft_core.errors import DataError
 from rft_core.protocols import DataSource
-from rft_core.rows import prompt_text
 from rft_torch.models import load_tokenizer
 from rft_torch.prompts import check_length, encode_prompt
 
@@ -20,18 +20,23 @@ def context_of(model: PreTrainedModel) -> int | None:
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
-def refuse_long_prompts(source: DataSource | None, context: int | None, folder: Path) -> None:
+MOST_LOOKED_AT = 1 << 16
+TEMPLATE = 512
+"""Tokens that a chat template may write whatever the messages are: a system prompt of its own, how tools are called."""
+
+
+def refuse_long_prompts(source: DataSource, context: int | None, folder: Path) -> None:
     """DataError for the first row whose prompt fills the `context` of the model in `folder`, so that a run does not end
-    in the middle for want of room. Only rows whose text has half as many bytes as the model reads tokens, or that have
-    tools, are encoded: without them what the template adds does not fill the other half, and if it did, the sampler
-    would say so."""
-    if source is None or context is None:
+    in the middle for want of room. Rows are encoded whose messages and tools, as JSON, could come to so many tokens: a
+    token for each byte, and as many again for what a template writes around them, and `TEMPLATE`. Of a source of millions
+    of rows the first `MOST_LOOKED_AT` are looked at; the sampler says the same of the others when they are drawn."""
+    if context is None:
         return
     tokenizer = None
-    for index in range(len(source)):
+    for index in range(min(len(source), MOST_LOOKED_AT)):
         item = source.item(index)
         messages, tools = item.row["messages"], item.row.get("tools") or ()
-        if not tools and 2 * len(prompt_text(item.row).encode()) < context:
+        if 2 * len(canonical_json([messages, tools])) + TEMPLATE < context:
             continue
         tokenizer = tokenizer or load_tokenizer(folder)
         try:

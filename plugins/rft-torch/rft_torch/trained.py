@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rft_core.specs import BuildContext
 from rft_core.types import WeightRef
+from rft_torch.long_rows import context_of, refuse_long_prompts
 from rft_torch.models import load_model
 from rft_torch.settings import TrainerConfig
 from rft_torch.trainer import Trainer
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class Trained:
-    """The part of `rft_core.Optimizer` that the trainer answers; a subclass adds `needs`, `step` and `validate`."""
+    """The part of `rft_core.Optimizer` that the trainer answers; a subclass adds `needs`, `step` and `validate`.
+
+    Raises what `Trainer` raises, and DataError for a row to be sampled whose prompt fills the model's context."""
 
     def __init__(
         self,
@@ -29,6 +32,8 @@ class Trained:
     ) -> None:
         self._trainer = Trainer(config, context, keep_reference=keep_reference, load=load)
         self.bitwise = self._trainer.bitwise
+        for source in context.sampled:
+            refuse_long_prompts(source, context_of(self._trainer.model), self._trainer.base)
 
     def publish(self, folder: Path, *, run_id: str, lineage: str) -> WeightRef:
         return self._trainer.publish(folder, run_id=run_id, lineage=lineage)
