@@ -63,6 +63,7 @@ def check_model(registry: Registry, config: RunConfig, base_dir: Path) -> Findin
         local = (base_dir / Path(path).expanduser()).resolve()
         if local.is_dir():
             found.errors += [f"model.path: {problem}" for problem in folder_problems(local)]
+            found.errors += _scores(registry, config, local)
         elif path.startswith((".", "/", "~")) or path.count("/") > 1:
             found.errors.append(f"model.path: there is no model folder {local}; give a folder or a hub id")
         else:
@@ -75,6 +76,13 @@ def check_model(registry: Registry, config: RunConfig, base_dir: Path) -> Findin
         except ModelError as error:
             found.errors.append(str(error))
     return found
+
+
+def _scores(registry: Registry, config: RunConfig, folder: Path) -> Iterator[str]:
+    try:
+        refuse_scorer(registry, config, ModelRef(path=folder))
+    except ModelError as error:
+        yield f"model.path: {error}"
 
 
 def missing_models(registry: Registry, config: RunConfig, base_dir: Path) -> Iterator[str]:

@@ -480,6 +480,7 @@ def test_validate_accepts_a_good_file(call: Call, tmp_path: Path) -> None:
         ({"model": {"path": "./nowhere"}}, False, "model.path: there is no model folder "),
         ({"model": {"path": "pickled"}}, False, "holds only pickled weights"),
         ({"model": {"path": "sharded"}}, False, "lacks 1 of 2 weight files, such as b.safetensors"),
+        ({"model": {"path": "scorer"}}, False, "scorer says how good a text is and writes none, so it is no policy"),
         ({"model": {"path": "acme/unknown-model"}}, True, "the run will fetch it from the hub"),
         ({"init_from": "nowhere"}, False, "holds no weights"),
         (
@@ -501,12 +502,14 @@ def test_validate_finds_what_would_fail(
 ) -> None:
     """Graders that raise or cannot tell answers apart, models that are not there, misspelt variables."""
     path = fast_run(tmp_path, **changes)
-    for name, files in (("pickled", ["pytorch_model.bin"]), ("sharded", ["a.safetensors"])):
+    weights = {"pickled": ["pytorch_model.bin"], "sharded": ["a.safetensors"], "scorer": ["model.safetensors"]}
+    for name, files in weights.items():
         (tmp_path / name).mkdir()
         for file in ("config.json", "tokenizer.json", *files):
             (tmp_path / name / file).write_text("{}")
     index = {"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}
     (tmp_path / "sharded" / "model.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "scorer" / "config.json").write_text('{"architectures": ["LlamaForSequenceClassification"]}')
     result = call("validate", path, "--json")
     assert result.code == (0 if valid else 2)
     assert result.json["valid"] is valid

@@ -160,6 +160,10 @@ def test_a_rollout_beyond_the_context_of_a_teacher_is_named(folder: Path, tmp_pa
     rollouts = [rollout(0, s, (5,) * 10, (6,) * (6 + s), (-3.0,) * (6 + s)) for s in range(2)]
     with pytest.raises(DataError, match=r"rows:0 sample 1 has 17 tokens, but the reference .*short reads 16"):
         step(optimizer, (graded_group(0, rollouts, [0.0, 1.0]),))
+    long = Rows([Item(key="rows.jsonl:7", index=0, row={"messages": [{"role": "user", "content": "1" * 16}]})])
+    raw = {"type": "policy_gradient", "algorithm": "distillation", "kl": {"reference": str(teacher)}}
+    with pytest.raises(DataError, match=r"rows\.jsonl:7: the prompt has 16 tokens .* the reference's context of 16"):
+        REGISTRY.build("optimizer", raw, replace(context(folder), train=long))
 
 
 @pytest.mark.parametrize("name", ["dapo", "reinforce_pp", "reinforce_pp_baseline", "ppo", "gdpo", "best_of_n"])
@@ -192,6 +196,9 @@ def test_a_teacher_is_heard_where_rewards_are_equal(folder: Path, tmp_path: Path
     assert report.dropped == {}
     assert report.metrics["grad_norm"] > 0
     assert report.alarms == ()
+    same = policy_gradient(folder, algorithm="distillation", kl={"reference": str(folder)})
+    (alarm,) = step(same, graded_by(random_groups(1), Grade.score(0.5))).alarms
+    assert alarm == "every advantage of the step is 0, so the objective moved nothing"
 
 
 def test_alarms_count_groups_as_they_were_graded(folder: Path) -> None:

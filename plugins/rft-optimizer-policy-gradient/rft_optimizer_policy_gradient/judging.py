@@ -37,6 +37,8 @@ class Judgement:
     """Groups with at least two rewards, all of them equal."""
     graded_groups: int
     """Groups with a reward."""
+    by_rewards: bool
+    """Whether advantages are of rewards, and not of what a teacher says."""
 
     def parts(self, count: int) -> list[list[tuple[Judged, ...]]]:
         """The groups in order, split into `count` parts whose sizes differ by one group at most."""
@@ -51,7 +53,7 @@ class Judgement:
             return ()
         if judged:
             equal, graded = self.zero_variance_groups, self.graded_groups
-            why = f": the rewards of {equal} of {graded} groups are all equal" if equal else ""
+            why = f": the rewards of {equal} of {graded} groups are all equal" if equal and self.by_rewards else ""
             return (f"every advantage of the step is 0, so the objective moved nothing{why}",)
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common())
         return (f"nothing was learned: no rollout was left to learn from ({reasons or 'there was none'})",)
@@ -93,6 +95,7 @@ def judge(
         tuple(sizes),
         zero_variance_groups=sum(map(_equal_rewards, groups)),
         graded_groups=sum(map(bool, groups)),
+        by_rewards=estimate.reads != "teacher",
     )
 
 

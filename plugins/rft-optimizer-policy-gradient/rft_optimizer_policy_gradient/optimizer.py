@@ -43,6 +43,7 @@ from rft_optimizer_policy_gradient.scored import Values
 from rft_optimizer_policy_gradient.selection import Candidate, candidates
 from rft_optimizer_policy_gradient.tokens import Rows, Tokens, exp_bounded
 from rft_optimizer_policy_gradient.tracing import Tracer
+from rft_torch.long_rows import refuse_long_prompts
 from rft_torch.trained import Trained
 
 
@@ -76,6 +77,8 @@ class PolicyGradient(Trained):
             self._reference = InitialPolicy(self._trainer)
         elif needs_reference:
             self._reference = OtherModel(config.kl.reference or "", context, self._trainer)
+            if context.train is not None:
+                refuse_long_prompts(context.train, self._reference.context, self._trainer.base, "the reference")
         self._kl_in_loss = config.kl.weight > 0 and not config.kl.in_reward
         self._kl_in_reward = config.kl.weight > 0 and config.kl.in_reward
         self._one_update = config.updates_per_step * config.epochs_per_batch == 1

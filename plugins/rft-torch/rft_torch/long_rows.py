@@ -25,7 +25,7 @@ TEMPLATE = 512
 """Tokens that a chat template may write whatever the messages are: a system prompt of its own, how tools are called."""
 
 
-def refuse_long_prompts(source: DataSource, context: int | None, folder: Path) -> None:
+def refuse_long_prompts(source: DataSource, context: int | None, folder: Path, whose: str = "the model") -> None:
     """DataError for the first row whose prompt fills the `context` of the model in `folder`, so that a run does not end
     in the middle for want of room. Rows are encoded whose messages and tools, as JSON, could come to so many tokens: a
     token for each byte, and as many again for what a template writes around them, and `TEMPLATE`. Of a source of millions
@@ -40,7 +40,7 @@ def refuse_long_prompts(source: DataSource, context: int | None, folder: Path) -
             continue
         tokenizer = tokenizer or load_tokenizer(folder)
         try:
-            check_length(encode_prompt(tokenizer, messages, tools), context)
+            check_length(encode_prompt(tokenizer, messages, tools), context, whose)
         except DataError as error:
             raise error.located(item.key, None) from None
 

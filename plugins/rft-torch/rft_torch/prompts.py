@@ -43,11 +43,11 @@ def encode_prompt(
     return ids
 
 
-def check_length(prompt: Sequence[int], context: int) -> None:
+def check_length(prompt: Sequence[int], context: int, whose: str = "the model") -> None:
     """DataError, without the row's key, for a prompt after which a model that reads `context` tokens has none left."""
     if len(prompt) >= context:
         raise DataError(
-            f"the prompt has {len(prompt)} tokens and leaves no room for a completion in the model's context of {context}",
+            f"the prompt has {len(prompt)} tokens and leaves no room for a completion in {whose}'s context of {context}",
             hint="shorten it or leave the row out",
         )
 
