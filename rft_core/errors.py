@@ -190,6 +190,13 @@ class ComponentError(RftError, RuntimeError):
     exit_code = 3
 
 
+class NumericsError(RftError, FloatingPointError):
+    """An update that was not made: a loss or gradient is not finite, or trainer and sampler differ by more than allowed."""
+
+    reason = "NUMERICS_UNSOUND"
+    exit_code = 3
+
+
 class TooManyErrorsError(RftError, RuntimeError):
     """More grades failed than the run allows."""
 

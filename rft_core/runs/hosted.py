@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rft_core.boundary import component_error
-from rft_core.errors import ComponentError, PluginError
+from rft_core.errors import ComponentError, NumericsError, PluginError
 from rft_core.protocols import DataSource, ModelSource, Optimizer
 from rft_core.types import Item, ModelRef, TrainBatch, TrainReport, WeightRef
 
@@ -38,7 +38,10 @@ class HostedOptimizer:
     def step(self, batch: TrainBatch) -> TrainReport:
         where = f"{self._what}, in step {batch.step},"
         with _named(where):
-            report = self._optimizer.step(batch)
+            try:
+                report = self._optimizer.step(batch)
+            except NumericsError as error:
+                raise NumericsError(f"in step {batch.step}, {error}") from error
             return replace(
                 report,
                 metrics=_finite(report.metrics, where),

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from rft_core.errors import NumericsError
 from rft_core.specs import BuildContext
 from rft_optimizer_policy_gradient.advantages.gae import gae_of
 from rft_optimizer_policy_gradient.config import CriticSettings
@@ -64,10 +65,8 @@ class Critic:
                 losses.append((loss, [traced[i].name for i in indices]))
             try:
                 norm = self._trainer.update(losses, lr)
-            except FloatingPointError as error:
-                raise FloatingPointError(
-                    f"the critic has diverged: {error}; lower optimizer.critic.learning_rate"
-                ) from None
+            except NumericsError as error:
+                raise NumericsError(f"the critic has diverged: {error}; lower optimizer.critic.learning_rate") from None
         total = torch.stack([loss.detach() for loss, _ in losses]).sum(dtype=torch.float64).item()
         return total, norm
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from rft_core.errors import BadReplyError
+from rft_core.errors import BadReplyError, NumericsError
 from rft_core.specs import Part
 from rft_optimizer_policy_gradient.samples import Traced
 from rft_optimizer_policy_gradient.scored import Advantage, Scored, Values
@@ -73,7 +73,7 @@ def judge(
 ) -> Judgement:
     """Advantages of all rollouts with a reward; those that do not take part are counted in `dropped`.
 
-    FloatingPointError, naming the rollouts, if an advantage is not finite; BadReplyError if the estimator's answer
+    NumericsError, naming the rollouts, if an advantage is not finite; BadReplyError if the estimator's answer
     does not fit what it was given.
     """
     scored = [[_scored(candidate, traced, penalty) for candidate, traced in group] for group in groups]
@@ -145,7 +145,7 @@ def _of_group(
         advantages_T = np.broadcast_to(given, (tokens,))
         size = float(np.abs(advantages_T).mean()) if tokens else 0.0
         if not math.isfinite(size):
-            raise FloatingPointError(
+            raise NumericsError(
                 f"the advantage '{estimator}' of {candidate.name} is not finite; the update was not made"
             )
         sizes.append(size)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rft_core.errors import NumericsError
 from rft_optimizer_policy_gradient.tokens import MAX_LOG_RATIO, Surrogate, exp_bounded
 
 PRECISE = torch.float64
@@ -72,13 +73,13 @@ class Meter:
         self._sampler_names.append(names)
 
     def check_sampler(self, limit: float) -> None:
-        """FloatingPointError, naming the rollouts that differ most, where sampler and trainer do not agree."""
+        """NumericsError, naming the rollouts that differ most, where sampler and trainer do not agree."""
         stats_M4 = torch.stack(self._sampler)
         mean = (stats_M4[:, 0].sum() / stats_M4[:, 3].sum()).item()
         if mean > limit:
             worst = int((stats_M4[:, 0] / stats_M4[:, 3]).argmax())
             names = ", ".join(self._sampler_names[worst][:8])
-            raise FloatingPointError(
+            raise NumericsError(
                 f"log-probabilities of sampler and trainer differ by {mean:.3g} on average, more than max_logprob_diff = "
                 f"{limit:g}, most among {names}; the update was not made: make both compute the same model, or raise the limit"
             )

@@ -92,7 +92,7 @@ class PolicyGradient(Trained):
         )
 
     def step(self, batch: TrainBatch) -> TrainReport:
-        """One or more updates from graded groups. Raises FloatingPointError, before the weights change,
+        """One or more updates from graded groups. Raises NumericsError, before the weights change,
         if a loss or gradient is not finite, and names the rollouts."""
         config, trainer = self._config, self._trainer
         dropped: Counter[str] = Counter()

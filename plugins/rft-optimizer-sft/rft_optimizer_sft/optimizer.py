@@ -47,7 +47,7 @@ class Sft(Trained):
         self._train_rows.look_at(context.train, self._context)
 
     def step(self, batch: TrainBatch) -> TrainReport:
-        """One update from labelled items. Raises FloatingPointError, before the weights change, if a
+        """One update from labelled items. Raises NumericsError, before the weights change, if a
         loss or gradient is not finite, and names the rows."""
         trainer = self._trainer
         encoded = self._train_rows.of(batch.items)

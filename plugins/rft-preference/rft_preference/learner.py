@@ -61,7 +61,7 @@ class PairLearner(Trained, ABC):
         """Called with all pairs of a step, or of a validation, before the first loss."""
 
     def step(self, batch: TrainBatch) -> TrainReport:
-        """One update from pairs. Raises FloatingPointError, before the weights change, if a loss or gradient
+        """One update from pairs. Raises NumericsError, before the weights change, if a loss or gradient
         is not finite, and names the rows; DataError, with a row's key, for one that is no pair."""
         trainer = self._trainer
         pairs = [pair for pair in self._train_pairs.of(batch.items) if pair is not None]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rft_core.errors import ConfigError, IntegrityError, ModelError
+from rft_core.errors import ConfigError, IntegrityError, ModelError, NumericsError
 from rft_core.seeds import seed_of
 from rft_core.specs import BuildContext
 from rft_core.types import WeightRef
@@ -218,21 +218,21 @@ class Trainer:
         """One AdamW step from the gradients that are accumulated now, none if all are 0; returns their norm before
         clipping.
 
-        `losses` are the summed micro-batches with the names of what was in each. FloatingPointError,
+        `losses` are the summed micro-batches with the names of what was in each. NumericsError,
         with the weights unchanged and the gradients dropped, if a loss or a gradient is not finite.
         """
         try:
             finite = torch.stack([loss.detach() for loss, _ in losses]).isfinite().tolist()
             bad = [name for ok, (_, names) in zip(finite, losses, strict=True) if not ok for name in names]
             if bad:
-                raise FloatingPointError(f"the loss is not finite for {_listed(bad)}; the update was not made")
+                raise NumericsError(f"the loss is not finite for {_listed(bad)}; the update was not made")
             limit = self.config.max_grad_norm
             parameters = list(self.parameters.values())
             norm_tensor = torch.nn.utils.clip_grad_norm_(parameters, limit if limit is not None else torch.inf)
             norm = float(norm_tensor)
             if not norm < float("inf"):
                 names = [name for _, some in losses for name in some]
-                raise FloatingPointError(f"the gradient is not finite for {_listed(names)}; the update was not made")
+                raise NumericsError(f"the gradient is not finite for {_listed(names)}; the update was not made")
             if norm > 0.0:  # momentum alone would move the weights where nothing was learned
                 for group in self._adamw.param_groups:
                     group["lr"] = lr
