@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from rft_core.errors import ModelError
 from rft_core.weights import ADAPTER_FILE, writes_nothing
@@ -40,6 +41,29 @@ def find_language_model(path: Path) -> tuple[Path, Path | None]:
             "base there, or merge the two with `rft-engine export --merge` and name what that wrote"
         )
     return base, folder
+
+
+SHAPE = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
+"""Keys of a config.json that say which model a folder cannot be."""
+
+
+def shape_of(folder: Path) -> dict[str, Any]:
+    """What the config.json of a model says that no other size or architecture does; {} if it cannot be read."""
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        values = {**values, **values.get("text_config", {})}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+    return {key: values[key] for key in SHAPE if key in values}
+
+
+def vocabulary_of(folder: Path) -> Any:
+    """The tokens of a model's tokenizer but for the added ones, in the form of its tokenizer.json; None if it cannot be
+    read."""
+    try:
+        return json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def base_of(adapter: Path) -> Path | None:

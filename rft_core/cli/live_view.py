@@ -167,7 +167,8 @@ class RunView:
     def _validation_text(self) -> Text:
         latest = max(self._validation)
         choose = min if self._by_loss else max
-        best = choose(self._validation, key=lambda s: (self._validation[s], s if self._by_loss else -s))
+        after_start = [step for step in self._validation if step > 0] or self._validation
+        best = choose(after_start, key=lambda s: (self._validation[s], s if self._by_loss else -s))
         what = "loss " if self._by_loss else ""
         return Text(
             f"{what}{number(self._validation[latest])} at step {latest}, best {number(self._validation[best])} at step {best}"

@@ -14,14 +14,12 @@ from pydantic import BaseModel
 from rft_core.canonical import digest
 from rft_core.config.run_file import RunConfig, RunFile
 from rft_core.errors import ConfigError, ModelError, RunDirError, nearest
-from rft_core.model_folders import find_weights
 from rft_core.pools.pool import Pool, open_pool
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
 from rft_core.remote.handshake import WorkerKind
 from rft_core.runs.hosted import HostedSource, Sources, materialize
 from rft_core.specs import BuildContext, GraderSpec, OptimizerSpec
-from rft_core.storage import checkpoint
 from rft_core.storage.files import sha256_file, storage
 from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef
@@ -93,6 +91,16 @@ def check_components(registry: Registry, config: RunConfig, base_dir: Path, *, w
     if config.data.test is not None and config.grader is None:
         raise ConfigError("a test split is graded, so the run needs a grader", where=at("grader"))
     _check_group_size(registry, config, optimizer.spec, settings, at("training.group_size"))
+    stopping = config.validation.early_stopping
+    if (
+        stopping is not None
+        and stopping.metric == "reward"
+        and (config.grader is None or not config.validation.sampling)
+    ):
+        raise ConfigError(
+            "this run measures no validation reward; set metric: loss, or give it a grader and validation.sampling: true",
+            where=at("validation.early_stopping"),
+        )
     _check_optimizer(registry, config, base_dir, where)
     for number, raw in enumerate(config.observers):
         registry.configure("observer", raw, where=at(f"observers.{number}"))
@@ -244,44 +252,6 @@ def pool_of(
         on_event=on_event,
         registry=registry,
     )
-
-
-def init_path(init_from: str, base_dir: Path) -> Path:
-    """What `init_from` names: relative to the run file, or else to where the engine was started."""
-    path = base_dir / init_from
-    return path if path.exists() or not Path(init_from).exists() else Path(init_from)
-
-
-def start_model(init_from: str, base_dir: Path, base: ModelRef) -> ModelRef:
-    """The model that `init_from` names. ModelError if it is a checkpoint's and damaged, which is known by reading all of
-    it."""
-    weights = start_weights(init_from, base_dir)
-    _check_whole(weights)
-    return model_of(weights, base)
-
-
-def start_weights(init_from: str, base_dir: Path) -> Path:
-    """The folder that `init_from` means: a run directory's result or newest checkpoint, a checkpoint's policy, or
-    itself. ModelError if there are no weights."""
-    path = init_path(init_from, base_dir)
-    newest = max((path / "checkpoints").glob("step-*"), default=path)
-    folder = find_weights(path) or find_weights(newest)
-    if folder is None:
-        raise ModelError(
-            f"init_from: {path} holds no weights; name a run directory, one of its checkpoints/step-… folders, or a model folder"
-        )
-    return folder
-
-
-def _check_whole(policy: Path) -> None:
-    """ModelError if the policy is that of a checkpoint, and not as it was written."""
-    checkpoint_of = policy.parent.parent
-    if not (checkpoint_of / checkpoint.MANIFEST).is_file():
-        return
-    if fault := checkpoint.problems(checkpoint_of, within="optimizer/policy/"):
-        raise ModelError(
-            f"init_from: the checkpoint {checkpoint_of} is damaged: {fault}; take another one, or restore it from a backup"
-        )
 
 
 def refuse_scorer(registry: Registry, config: RunConfig, model: ModelRef) -> None:

@@ -20,13 +20,14 @@ from rft_core.boundary import clean_text
 from rft_core.config.run_file import RunConfig
 from rft_core.errors import ModelError, RftError, RunDirError
 from rft_core.hosting import GraderHost
-from rft_core.model_folders import find_language_model
+from rft_core.model_folders import find_language_model, shape_of
 from rft_core.pools.pool import open_pool
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
 from rft_core.rows import prompt_text
-from rft_core.runs.assembly import init_path, is_deterministic, model_of, refuse_scorer, start_weights
+from rft_core.runs.assembly import is_deterministic, model_of, refuse_scorer
 from rft_core.runs.checks.rules_failures import MOST_FAILED_PAID
+from rft_core.runs.starting_model import check_same_model, init_path, start_weights
 from rft_core.specs import BuildContext, OptimizerSpec
 from rft_core.storage.rundir import RunDir
 from rft_core.types import Grade, GradedUnit, GradeUnit, Group, Item, ModelRef, Outcome, Rollout
@@ -42,8 +43,6 @@ MAX_SHOWN = 400
 MAY_DIFFER = {"device", "dtype"}
 """Settings of a model that leave it the same model."""
 PRETRAINED = "pretrained"
-SHAPE = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
-"""Keys of a config.json that say which model a folder cannot be."""
 
 
 @dataclass(kw_only=True)
@@ -73,6 +72,8 @@ def check_model(registry: Registry, config: RunConfig, base_dir: Path) -> Findin
             weights = start_weights(config.init_from, base_dir)
             refuse_scorer(registry, config, model_of(weights, ModelRef(path=base_dir)))
             _compare_models(found, registry, config, weights, base_dir)
+            if not found.errors and (folder := _folder(config.model, base_dir)):
+                check_same_model(weights, folder)
         except ModelError as error:
             found.errors.append(str(error))
     return found
@@ -116,7 +117,8 @@ def _compare_models(found: Findings, registry: Registry, config: RunConfig, weig
     theirs, ours = (_described(registry, *of, by_folder=known) for of in zip(sections, folders, strict=True))
     if folders[0] == folders[1] if known else theirs == ours:
         return
-    shapes = (_shape(weights) or _shape(folders[0]), _shape(folders[1]))
+    shape, *others = (shape_of(folder) if folder else {} for folder in (weights, *folders))
+    shapes = (shape or others[0], others[1])
     if any(shapes[0][key] != shapes[1][key] for key in shapes[0].keys() & shapes[1].keys()):
         theirs, ours = theirs | shapes[0], ours | shapes[1]
     elif PRETRAINED in (theirs["type"], ours["type"]):
@@ -154,18 +156,6 @@ def _folder(section: Mapping[str, Any], base_dir: str | Path) -> Path | None:
 
 def _existing(folder: str | Path | None) -> Path | None:
     return Path(folder).resolve() if folder and (Path(folder) / "config.json").is_file() else None
-
-
-def _shape(folder: Path | None) -> dict[str, Any]:
-    """What the config.json of a model says that no other size or architecture does; {} if it cannot be read."""
-    if folder is None:
-        return {}
-    try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        values = {**values, **values.get("text_config", {})}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
-    return {key: values[key] for key in SHAPE if key in values}
 
 
 def _described(

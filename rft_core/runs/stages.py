@@ -26,10 +26,10 @@ from rft_core.runs.assembly import (
     open_sources,
     refuse_scorer,
     resolve_model,
-    start_model,
 )
 from rft_core.runs.before_start import refuse_early
 from rft_core.runs.run import Listener, Run, working
+from rft_core.runs.starting_model import start_model
 from rft_core.runs.summary import finish
 from rft_core.runs.versions import versions
 from rft_core.storage.files import storage, write_json

@@ -17,8 +17,6 @@ class ValidationHistory:
     def __init__(self, run: Run) -> None:
         self._stopping = run.config.validation.early_stopping
         self._by_loss = self._stopping.metric == "loss" if self._stopping else not run.samples_validation
-        if self._stopping is not None and not self._by_loss and not run.samples_validation:
-            raise ConfigError("this run measures no validation reward", where="validation.early_stopping")
         self.scores: dict[int, float] = {}
         """By step. A step whose grades all failed has none."""
         for record in run.journal.records:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 import shutil
@@ -21,12 +20,10 @@ from rft_core.cli import main
 from rft_core.cli.plugin_commands import type_name
 from rft_core.cli.tables import _next_commands
 from rft_core.config.run_file import RunConfig
-from rft_core.errors import ModelError
-from rft_core.runs.assembly import start_model, start_weights
 from rft_core.runs.preflight import check_model
 from rft_core.storage import store
 from rft_core.storage.rundir import RunDir
-from rft_core.types import Grade, GradedGroup, Group, Item, ModelRef, Rollout
+from rft_core.types import Grade, GradedGroup, Group, Item, Rollout
 from rft_test_plugin.harness import fast_run, tiny_run
 
 ALL_IN_PROCESS: dict[str, Any] = {
@@ -563,25 +560,6 @@ def test_init_from_goes_on_with_the_same_model(
             f"init_from: the run {runs / 'r'} began with {'another' if certain else 'the'} model ("
         )
         assert said.removeprefix("warning: ").format(runs=runs, here=here) in problem
-
-
-def test_a_damaged_checkpoint_is_no_start(tmp_path: Path) -> None:
-    """Weights that are not what the checkpoint's manifest says; what is damaged beside them does not matter here."""
-    step = tmp_path / "step-000002"
-    policy = step / "optimizer" / "policy"
-    policy.mkdir(parents=True)
-    (policy / "model.safetensors").write_bytes(b"weights")
-    digests = {"optimizer/policy/model.safetensors": hashlib.sha256(b"weights").hexdigest(), "optimizer/adamw": "gone"}
-    (step / "manifest.json").write_text(json.dumps({"files": digests}))
-    base = ModelRef(path=tmp_path)
-    assert start_model(str(step), tmp_path, base).path == policy
-    (policy / "model.safetensors").write_bytes(b"weighty")
-    assert start_weights(str(step), tmp_path) == policy  # before the start it is only looked for
-    for place in (step, policy):
-        with pytest.raises(
-            ModelError, match=r"init_from: the checkpoint .*step-000002 is damaged: .* not what was written"
-        ):
-            start_model(str(place), tmp_path, base)
 
 
 def test_validate_does_not_call_a_sound_grader_constant(call: Call, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_without_bitsandbytes_there_is_a_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], sentence: str
 ) -> None:
     """It names the setting, what is missing and the command."""
-    monkeypatch.setattr("rft_torch.quantized.find_spec", lambda name: None)
+    monkeypatch.setattr("rft_torch.packages.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=sentence):
         Trainer(TrainerConfig(**settings), context(folder))
 

@@ -67,6 +67,24 @@ def test_what_cannot_work_is_refused(
     assert said.startswith(re.escape(raised.value.where))
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "where"),
+    [
+        ({"lora": {"quantize": "4bit"}}, "optimizer.lora.quantize"),
+        ({"type": "sft", "target": "{{item.answer}}", "adamw_8bit": True}, "optimizer.adamw_8bit"),
+        ({"algorithm": "ppo", "critic": {"adamw_8bit": True}}, "optimizer.critic.adamw_8bit"),
+    ],
+)
+def test_a_package_that_is_missing_is_said_at_once(
+    check: Any, monkeypatch: pytest.MonkeyPatch, optimizer: dict[str, Any], where: str
+) -> None:
+    """With the command that installs it."""
+    monkeypatch.setattr("rft_torch.packages.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"this needs bitsandbytes.* run `pip install ") as raised:
+        check(optimizer)
+    assert raised.value.where == where
+
+
 def test_a_later_stage_is_refused_at_once(check: Any) -> None:
     """Not when the stages before it have run, and its name is said."""
     stages = [

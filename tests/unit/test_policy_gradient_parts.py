@@ -241,6 +241,19 @@ def short(values_N: Tensor, *_: Any) -> Tensor:
         ("advantage", lambda groups, _: [], BadReplyError, "the advantage 'odd' answered another number of advantages"),
         (
             "advantage",
+            lambda groups, _: None,
+            BadReplyError,
+            "the advantage 'odd' answered another number of advantages",
+        ),
+        (
+            "advantage",
+            lambda groups, _: [["good"] * len(g) for g in groups],
+            BadReplyError,
+            "the advantage 'odd' answered a str that is no number for rows:0 sample 0",
+        ),
+        ("aggregation", lambda *_: None, BadReplyError, "the aggregation 'odd' answered another number of weights"),
+        (
+            "advantage",
             lambda groups, _: [[np.zeros(99)] * len(g) for g in groups],
             BadReplyError,
             r"the advantage 'odd' answered an array of shape \(99,\) for rows:0 sample 0",

@@ -194,6 +194,14 @@ def test_a_bad_row_is_known_before_the_first_step(folder: Path) -> None:
         Sft(config, replace(context(folder), train=Rows([*sums(), item(20, "1+1=", "")])))
 
 
+def test_a_null_is_no_target(folder: Path) -> None:
+    """A template would write the text `null`, and the model learn to say it."""
+    config = SftConfig(target="{{item.answer}}")
+    nothing = Item(key="rows.jsonl:9", index=0, row={"messages": [{"role": "user", "content": "1"}], "answer": None})
+    with pytest.raises(DataError, match=r"rows\.jsonl:9 names \{\{item\.answer\}\}, which is null; write a value"):
+        Sft(config, replace(context(folder), train=Rows([nothing])))
+
+
 def test_rows_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of those that are kept; what comes after them waits until it is drawn, but for the first that fits."""
     monkeypatch.setattr(encoded, "MOST_KEPT", 4)

@@ -7,6 +7,7 @@ from rft_core.specs import BuildContext
 from rft_core.types import SamplingParams
 from rft_optimizer_policy_gradient.config import PolicyGradientConfig
 from rft_optimizer_policy_gradient.parts import Parts
+from rft_torch.packages import check_packages
 
 WHERE = "optimizer.kl.reference"
 
@@ -14,6 +15,9 @@ WHERE = "optimizer.kl.reference"
 def check(config: PolicyGradientConfig, context: BuildContext) -> None:
     """ConfigError for the first that is found."""
     sampling = context.sampling or SamplingParams()
+    check_packages(config)
+    if config.critic is not None:
+        check_packages(config.critic, "optimizer.critic")
     _check_sampling(config, sampling)
     _check_overlong(config, sampling)
     _check_reference(config, context)

@@ -66,7 +66,7 @@ class Critic:
             try:
                 norm = self._trainer.update(losses, lr)
             except NumericsError as error:
-                raise NumericsError(f"the critic has diverged: {error}; lower optimizer.critic.learning_rate") from None
+                raise NumericsError(f"the critic has diverged: {error}") from None
         total = torch.stack([loss.detach() for loss, _ in losses]).sum(dtype=torch.float64).item()
         return total, norm
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from rft_core.errors import BadReplyError, NumericsError
 from rft_core.specs import Part
+from rft_optimizer_policy_gradient.parts import sizes_of
 from rft_optimizer_policy_gradient.samples import Traced
 from rft_optimizer_policy_gradient.scored import Advantage, Scored, Values
 from rft_optimizer_policy_gradient.selection import Candidate
@@ -78,8 +78,10 @@ def judge(
     """
     scored = [[_scored(candidate, traced, penalty) for candidate, traced in group] for group in groups]
     answers: list[list[Advantage]] = estimate(scored)
-    if [len(row) for row in answers] != [len(group) for group in groups]:
-        raise BadReplyError(f"the advantage '{estimate.name}' answered another number of advantages than rewards")
+    if sizes_of(answers) != [len(group) for group in groups]:
+        raise BadReplyError(
+            f"the advantage '{estimate.name}' answered another number of advantages than rewards, or no lists of them"
+        )
     kept: list[tuple[Judged, ...]] = []
     sizes: list[float] = []
     for group, rewards, row in zip(groups, scored, answers, strict=True):
@@ -135,22 +137,32 @@ def _of_group(
         if advantage is None:
             dropped["group_too_small"] += 1
             continue
-        tokens = candidate.rollout.completion_tokens
-        given = np.asarray(advantage, dtype=np.float64)
-        if given.shape not in ((), (tokens,)):
-            raise BadReplyError(
-                f"the advantage '{estimator}' answered an array of shape {given.shape} for {candidate.name}; it must "
-                f"answer a number, or one for each of its {tokens} tokens"
-            )
-        advantages_T = np.broadcast_to(given, (tokens,))
-        size = float(np.abs(advantages_T).mean()) if tokens else 0.0
-        if not math.isfinite(size):
-            raise NumericsError(
-                f"the advantage '{estimator}' of {candidate.name} is not finite; the update was not made"
-            )
-        sizes.append(size)
+        advantages_T = _checked(advantage, candidate, estimator)
+        sizes.append(float(np.abs(advantages_T).mean()) if advantages_T.size else 0.0)
         if candidate.left_out is not None:
             dropped[candidate.left_out] += 1
         elif traced is not None:
             judged.append(Judged(traced, advantages_T, rewards.per_token()))
     return tuple(judged), sizes
+
+
+def _checked(advantage: Advantage, candidate: Candidate, estimator: str) -> Values:
+    """advantages_T: a number for every token."""
+    tokens = candidate.rollout.completion_tokens
+    try:
+        given = np.asarray(advantage, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError):  # a text, ragged lists, a tensor with a gradient
+        what = f"a {type(advantage).__name__} that is no number"
+    else:
+        what = f"an array of shape {given.shape}" if given.shape not in ((), (tokens,)) else ""
+    if what:
+        raise BadReplyError(
+            f"the advantage '{estimator}' answered {what} for {candidate.name}; it must answer a number, or one for each "
+            f"of its {tokens} tokens"
+        )
+    if not np.isfinite(given).all():
+        raise NumericsError(
+            f"the advantage '{estimator}' of {candidate.name} is not finite; the update was not made: look at the rewards "
+            "of its group"
+        )
+    return np.broadcast_to(given, (tokens,))

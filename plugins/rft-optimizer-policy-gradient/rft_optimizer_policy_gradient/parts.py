@@ -64,8 +64,10 @@ class Parts:
         """The weight of the tokens of each rollout."""
         part = self._aggregation
         weights: Weights = part(counts, max_tokens)
-        if [len(group) for group in weights] != [len(group) for group in counts]:
-            raise BadReplyError(f"the aggregation '{part.name}' answered another number of weights than rollouts")
+        if sizes_of(weights) != [len(group) for group in counts]:
+            raise BadReplyError(
+                f"the aggregation '{part.name}' answered another number of weights than rollouts, or no lists of them"
+            )
         if wrong := next((w for group in weights for w in group if not (math.isfinite(w) and w >= 0)), None):
             raise BadReplyError(
                 f"the aggregation '{part.name}' gives a rollout the weight {wrong}; weights must be 0 or more, and finite"
@@ -81,6 +83,14 @@ class Parts:
         if self._correction is None:
             return None
         return _per_token("correction", self._correction, self._correction(log_ratio_N, rows), log_ratio_N)
+
+
+def sizes_of(answer: Any) -> list[int] | None:
+    """How many there are for each group; None for what is no list of lists."""
+    try:
+        return [len(row) for row in answer]
+    except TypeError:
+        return None
 
 
 def _per_token(role: str, part: Part, answer: Any, like_N: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rft_core.hookspecs import hookimpl
 from rft_core.specs import BuildContext, OptimizerSpec
 from rft_optimizer_sft.config import SftConfig, target_variables
+from rft_torch.packages import check_packages
 
 if TYPE_CHECKING:
     from rft_core.protocols import Optimizer
@@ -23,6 +24,7 @@ def rft_optimizers() -> Iterable[OptimizerSpec]:
         summary="Supervised fine-tuning on a target template over the row",
         needs="labels",
         variables=target_variables,
+        check=lambda config, context: check_packages(config),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rft_core.errors import DataError, MissingVariableError, ModelError
-from rft_core.template import render
+from rft_core.template import lookup, render, variables
 from rft_core.types import Item
 from rft_torch.batching import TokenRow, token_row
 from rft_torch.long_rows import too_long
@@ -55,6 +55,10 @@ class RowEncoder:
             raise DataError(
                 f"row {item.key} has no target: {error}; add the key to the row or change optimizer.target"
             ) from error
+        if null := next((v for v in variables(self._target) if lookup(v, {"item": item.row}) is None), None):
+            raise DataError(
+                f"the target of row {item.key} names {{{{{null}}}}}, which is null; write a value, or remove the row"
+            )
         try:
             completion = encode_completion(self._tokenizer, text)
         except DataError as error:

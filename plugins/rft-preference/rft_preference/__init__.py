@@ -16,6 +16,7 @@ from rft_preference.config import (
     RolloutsConfig,
 )
 from rft_preference.places import files_of
+from rft_torch.packages import check_packages
 
 if TYPE_CHECKING:
     from rft_core.protocols import DataSource, Grader, Optimizer
@@ -78,6 +79,7 @@ def rft_optimizers() -> Iterable[OptimizerSpec]:
         summary="Direct preference optimisation from pairs of completions",
         needs="pairs",
         variables=lambda config: config.variables,
+        check=lambda config, context: check_packages(config),
     )
     yield OptimizerSpec(
         name="reward_model",
@@ -86,6 +88,7 @@ def rft_optimizers() -> Iterable[OptimizerSpec]:
         summary="A reward model from pairs of completions (Bradley–Terry)",
         needs="pairs",
         variables=lambda config: config.variables,
+        check=lambda config, context: check_packages(config),
         makes_policy=False,
     )
 

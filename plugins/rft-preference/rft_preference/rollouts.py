@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -41,17 +41,16 @@ class RolloutsSource:
         self._config = config
         run = RunDir.open(base_dir / Path(config.path).expanduser())
         self._items: list[Item] = []
+        sampled: list[Sampled] = []
         for file in _files(run, config):
             rollouts = read_table(file, COLUMNS).to_pylist()
+            sampled += rollouts if not self._items else ()
             for ordinal, group in groupby(rollouts, key=lambda rollout: rollout["ordinal"]):
                 for number, row in enumerate(self._rows(list(group))):
                     key = f"{run.path.name}:{ordinal}" + (f".{number}" if number else "")
                     self._items.append(Item(key=key, index=len(self._items), row=row))
         if not self._items:
-            raise DataError(
-                f"no rollout of the run {run.path} is wanted",
-                hint="let it sample something, name other steps, or lower min_reward and min_margin",
-            )
+            raise DataError(f"no rollout of the run {run.path} can be learned from: {_why_none(sampled, config)}")
 
     def __len__(self) -> int:
         return len(self._items)
@@ -86,6 +85,22 @@ class RolloutsSource:
                 "rejected": ranked[-1]["text"],
                 "margin": margin,
             }
+
+
+def _why_none(sampled: Sequence[Sampled], config: RolloutsConfig) -> str:
+    if not sampled:
+        return "it sampled nothing in these steps; let it sample, or name other steps"
+    left_out = {
+        "have no reward": sum(r["reward"] is None for r in sampled),
+        "were cut off at max_tokens": sum(r["reward"] is not None and r["finish_reason"] == "length" for r in sampled),
+        "are empty": sum(not r["text"] for r in sampled),
+    }
+    told = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
+    limits = ["min_reward"] * (config.min_reward is not None) + ["min_margin"] * (config.min_margin > 0)
+    advice = f"lower {' and '.join(limits)}" if limits else "take another run, or another grader"
+    if config.choose == "pairs":
+        told = f"{told or 'all can be used'}, and no prompt has two whose rewards differ enough"
+    return f"of {len(sampled)}, {told or 'none has enough reward'}; {advice}"
 
 
 def _files(run: RunDir, config: RolloutsConfig) -> Iterator[Path]:

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from rft_core.errors import ConfigError
 from rft_torch.models import quiet
 
 if TYPE_CHECKING:
@@ -43,21 +41,3 @@ def adamw_8bit(groups: list[dict[str, Any]], **settings: Any) -> torch.optim.Opt
         bitsandbytes = import_module("bitsandbytes.optim")
     optimizer: torch.optim.Optimizer = bitsandbytes.AdamW8bit(groups, **settings)
     return optimizer
-
-
-def check_packages(where: str, *, four_bits: bool, adamw_8bit: bool) -> None:
-    """ConfigError if a package for what is wanted is missing. `where` is the key path of the optimizer's settings."""
-    if four_bits:
-        _need(f"{where}.lora.quantize", "bitsandbytes", "accelerate")
-    if adamw_8bit:
-        _need(f"{where}.adamw_8bit", "bitsandbytes")
-
-
-def _need(where: str, *packages: str) -> None:
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"this needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed here; "
-            f"run `pip install {' '.join(missing)}`, or leave it out",
-            where=where,
-        )

@@ -38,7 +38,8 @@ from rft_torch.lora_linear import fuse
 from rft_torch.memory import enough_memory
 from rft_torch.models import load_model
 from rft_torch.output_layer import batch_logprobs, is_plain
-from rft_torch.quantized import adamw_8bit, check_packages
+from rft_torch.packages import check_packages
+from rft_torch.quantized import adamw_8bit
 from rft_torch.recompute import checkpoint_layers
 from rft_torch.scalar import config_of, is_scalar, scalar_values
 from rft_torch.settings import TrainerConfig, learning_rate
@@ -77,12 +78,13 @@ class Trainer:
         if ref.dtype == "float16":
             raise ConfigError("training in float16 would need loss scaling; set model.dtype to bfloat16 or float32")
         quantize = {"quantize": config.lora.quantize} if config.lora and config.lora.quantize else {}
-        check_packages(where, four_bits=bool(quantize), adamw_8bit=config.adamw_8bit)
+        check_packages(config, where)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.config = config
         self.policy = 0
         self._seed = context.seed
+        self._not_made = f"the update was not made: lower {where}.learning_rate, or look at what these learn from"
         self.base = ref.path
         self._published_dtype: torch.dtype = getattr(torch, ref.dtype)
         self._adapter = config.lora is not None or ref.adapter is not None
@@ -225,14 +227,14 @@ class Trainer:
             finite = torch.stack([loss.detach() for loss, _ in losses]).isfinite().tolist()
             bad = [name for ok, (_, names) in zip(finite, losses, strict=True) if not ok for name in names]
             if bad:
-                raise NumericsError(f"the loss is not finite for {_listed(bad)}; the update was not made")
+                raise NumericsError(f"the loss is not finite for {_listed(bad)}; {self._not_made}")
             limit = self.config.max_grad_norm
             parameters = list(self.parameters.values())
             norm_tensor = torch.nn.utils.clip_grad_norm_(parameters, limit if limit is not None else torch.inf)
             norm = float(norm_tensor)
             if not norm < float("inf"):
                 names = [name for _, some in losses for name in some]
-                raise NumericsError(f"the gradient is not finite for {_listed(names)}; the update was not made")
+                raise NumericsError(f"the gradient is not finite for {_listed(names)}; {self._not_made}")
             if norm > 0.0:  # momentum alone would move the weights where nothing was learned
                 for group in self._adamw.param_groups:
                     group["lr"] = lr

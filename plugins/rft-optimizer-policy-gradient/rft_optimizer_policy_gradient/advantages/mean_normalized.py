@@ -7,13 +7,14 @@ policy gradient follows p(success): a prompt that succeeds in 1 of 16 weighs as 
 in all. Defined for rewards that are never negative.
 
 Edge cases: equal rewards, also all 0, give exactly 0; a rollout alone in its group has no advantage; a
-negative reward is a ValueError.
+negative reward is a ConfigError.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rft_core.errors import ConfigError
 from rft_core.specs import NoSettings
 from rft_optimizer_policy_gradient.advantages.group import centered
 from rft_optimizer_policy_gradient.scored import Advantage, Groups, mean, per_group
@@ -24,9 +25,10 @@ def mean_normalized(groups: Groups, settings: NoSettings) -> list[list[Advantage
 
     def relative(rewards: Sequence[float]) -> list[float]:
         if min(rewards) < 0:
-            raise ValueError(
-                f"the advantage 'mean_normalized' divides by the mean reward, so a reward of {min(rewards):g} does not do; "
-                "take another advantage, or a grader whose rewards start at 0"
+            raise ConfigError(
+                f"'mean_normalized' divides by the mean reward, so a reward of {min(rewards):g} does not do; take another "
+                "advantage, or a grader whose rewards start at 0",
+                where="optimizer.advantage",
             )
         return [c / mean(rewards) for c in centered(rewards)]
 
