@@ -217,10 +217,27 @@ def test_the_best_completions_of_a_run_are_rows(tmp_path: Path) -> None:
     assert chosen_rows(tmp_path, "completion", first_step=2) == [("g",)]
     assert chosen_rows(tmp_path, "completion", last_step=1, min_reward=0.5) == [("b",)]
     check_data_source(lambda: RolloutsSource(RolloutsConfig(path="run", per_prompt=2), tmp_path))
-    with pytest.raises(DataError, match="no rollout of the run"):
-        chosen_rows(tmp_path, "completion", min_reward=2.0)
     with pytest.raises(RunDirError):
         RolloutsSource(RolloutsConfig(path="nowhere"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"min_reward": 2.0}, r"of 10, 1 have no reward, 1 were cut off at max_tokens, 1 are empty; lower min_reward"),
+        (
+            {"choose": "pairs", "first_step": 2},
+            "of 2, all can be used, and no prompt has two whose rewards differ enough; t",
+        ),
+        ({"choose": "pairs", "min_margin": 9, "min_reward": 0.1}, "differ enough; lower min_reward and min_margin"),
+        ({"first_step": 3}, "it sampled nothing in these steps; let it sample, or name other steps"),
+    ],
+)
+def test_a_run_without_a_rollout_to_learn_from_says_why(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
+    """What was left out, and the settings that are there to be lowered."""
+    graded_run(tmp_path)
+    with pytest.raises(DataError, match=f"no rollout of the run .*/run can be learned from: .*{said}"):
+        RolloutsSource(RolloutsConfig(path="run", **settings), tmp_path)
 
 
 def test_the_best_and_the_worst_of_a_run_are_pairs(tmp_path: Path) -> None:
