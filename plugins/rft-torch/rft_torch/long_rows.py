@@ -28,17 +28,21 @@ TEMPLATE = 512
 def refuse_long_prompts(source: DataSource, context: int | None, folder: Path, whose: str = "the model") -> None:
     """DataError for the first row whose prompt fills the `context` of the model in `folder`, so that a run does not end
     in the middle for want of room. Rows are encoded whose messages and tools, as JSON, could come to so many tokens: a
-    token for each byte, and as many again for what a template writes around them, and `TEMPLATE`. Of a source of millions
-    of rows the first `MOST_LOOKED_AT` are looked at; the sampler says the same of the others when they are drawn."""
+    token for each byte, and with a chat template as many again for what it writes around them, and `TEMPLATE`. Of a source
+    of millions of rows the first `MOST_LOOKED_AT` are looked at; the sampler says the same of the others when they are
+    drawn."""
     if context is None:
         return
     tokenizer = None
     for index in range(min(len(source), MOST_LOOKED_AT)):
         item = source.item(index)
         messages, tools = item.row["messages"], item.row.get("tools") or ()
-        if 2 * len(canonical_json([messages, tools])) + TEMPLATE < context:
+        size = len(canonical_json([messages, tools]))
+        if 2 * size + TEMPLATE < context:
             continue
         tokenizer = tokenizer or load_tokenizer(folder)
+        if tokenizer.chat_template is None and size < context:
+            continue
         try:
             check_length(encode_prompt(tokenizer, messages, tools), context, whose)
         except DataError as error:
