@@ -40,7 +40,8 @@ def refuse_long_prompts(source: DataSource, context: int | None, folder: Path, w
         size = len(canonical_json([messages, tools]))
         if 2 * size + TEMPLATE < context:
             continue
-        tokenizer = tokenizer or load_tokenizer(folder)
+        if tokenizer is None:
+            tokenizer = load_tokenizer(folder)
         if tokenizer.chat_template is None and size < context:
             continue
         try:
