@@ -31,6 +31,7 @@ from rft_core.runs.starting_model import check_same_model, init_path, start_weig
 from rft_core.specs import BuildContext, OptimizerSpec
 from rft_core.storage.rundir import RunDir
 from rft_core.types import Grade, GradedUnit, GradeUnit, Group, Item, ModelRef, Outcome, Rollout
+from rft_core.weights import ADAPTER_FILE
 
 TRIAL_ROWS = 8
 TRIAL_TIMEOUT_S = 3.0
@@ -183,6 +184,12 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 def folder_problems(folder: Path) -> Iterator[str]:
     """What keeps a Hugging Face folder from being loaded: missing config, weights or tokenizer, pickled weights."""
+    if (folder / "journal").is_dir():
+        yield f"{folder} is a run, not a model folder; give the model that it began with, and set init_from to the run"
+        return
+    if (folder / ADAPTER_FILE).is_file():
+        yield f"{folder} holds an adapter, not a model; give its base model, and set init_from to this folder"
+        return
     if not (folder / "config.json").is_file():
         yield f"the model folder {folder} has no config.json; give the path of a Hugging Face model folder"
         return

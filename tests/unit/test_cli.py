@@ -478,6 +478,16 @@ def test_validate_accepts_a_good_file(call: Call, tmp_path: Path) -> None:
         ({"model": {"path": "pickled"}}, False, "holds only pickled weights"),
         ({"model": {"path": "sharded"}}, False, "lacks 1 of 2 weight files, such as b.safetensors"),
         ({"model": {"path": "scorer"}}, False, "scorer says how good a text is and writes none, so it is no policy"),
+        (
+            {"model": {"path": "a_run"}},
+            False,
+            "a_run is a run, not a model folder; give the model that it began with, and",
+        ),
+        (
+            {"model": {"path": "adapter"}},
+            False,
+            "adapter holds an adapter, not a model; give its base model, and set init",
+        ),
         ({"model": {"path": "acme/unknown-model"}}, True, "the run will fetch it from the hub"),
         ({"init_from": "nowhere"}, False, "holds no weights"),
         (
@@ -500,12 +510,14 @@ def test_validate_finds_what_would_fail(
     """Graders that raise or cannot tell answers apart, models that are not there, misspelt variables."""
     path = fast_run(tmp_path, **changes)
     weights = {"pickled": ["pytorch_model.bin"], "sharded": ["a.safetensors"], "scorer": ["model.safetensors"]}
+    weights |= {"a_run": [], "adapter": ["adapter_model.safetensors"]}
     for name, files in weights.items():
         (tmp_path / name).mkdir()
         for file in ("config.json", "tokenizer.json", *files):
             (tmp_path / name / file).write_text("{}")
     index = {"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}
     (tmp_path / "sharded" / "model.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "a_run" / "journal").mkdir()
     (tmp_path / "scorer" / "config.json").write_text('{"architectures": ["LlamaForSequenceClassification"]}')
     result = call("validate", path, "--json")
     assert result.code == (0 if valid else 2)

@@ -333,6 +333,6 @@ def test_a_prompt_beyond_the_context_is_said_before_the_first_step(folder: Path,
     wide = make_model(tmp_path / "wide", max_position_embeddings=4096)
     for file in wide.glob("tokenizer*"):
         file.unlink()
-    build(row({"role": "user", "content": "1" * 1000}), wide)
+    build(row({"role": "user", "content": "1" * 3000}), wide)
     with pytest.raises(ModelError, match="tokenizer"):
-        build(row({"role": "user", "content": "1"}, tools=[{"description": "1" * 2000}]), wide)
+        build(row({"role": "user", "content": "1"}, tools=[{"description": "1" * 4000}]), wide)

@@ -81,7 +81,7 @@ class Meter:
             names = ", ".join(self._sampler_names[worst][:8])
             raise NumericsError(
                 f"log-probabilities of sampler and trainer differ by {mean:.3g} on average, more than max_logprob_diff = "
-                f"{limit:g}, most among {names}; the update was not made: make both compute the same model, or raise the limit"
+                f"{limit:g}, most among {names}; the update was not made: make both compute the same model, or begin a run with a higher limit"
             )
 
     def update(self, losses: list[Tensor], grad_norm: float, *, learns: bool) -> None:

@@ -21,29 +21,28 @@ def context_of(model: PreTrainedModel) -> int | None:
 
 
 MOST_LOOKED_AT = 1 << 16
-TEMPLATE = 512
-"""Tokens that a chat template may write whatever the messages are: a system prompt of its own, how tools are called."""
+ADDED_BY_TEMPLATE = 512
+"""Tokens that a chat template writes, at most, whatever the messages are: a system prompt of its own, how to call tools.
+What it writes around each message is less than JSON does."""
 
 
 def refuse_long_prompts(source: DataSource, context: int | None, folder: Path, whose: str = "the model") -> None:
     """DataError for the first row whose prompt fills the `context` of the model in `folder`, so that a run does not end
-    in the middle for want of room. Rows are encoded whose messages and tools, as JSON, could come to so many tokens: a
-    token for each byte, and with a chat template as many again for what it writes around them, and `TEMPLATE`. Of a source
-    of millions of rows the first `MOST_LOOKED_AT` are looked at; the sampler says the same of the others when they are
-    drawn."""
+    in the middle for want of room. Rows are encoded whose messages and tools, as JSON, could come to so many tokens, and
+    what the chat template adds: a token for each byte is more than they make. Of a source of millions of rows the first
+    `MOST_LOOKED_AT` are looked at; the sampler says the same of the others when they are drawn."""
     if context is None:
         return
-    tokenizer = None
+    tokenizer, added = None, ADDED_BY_TEMPLATE
     for index in range(min(len(source), MOST_LOOKED_AT)):
         item = source.item(index)
         messages, tools = item.row["messages"], item.row.get("tools") or ()
         size = len(canonical_json([messages, tools]))
-        if 2 * size + TEMPLATE < context:
+        if size + (ADDED_BY_TEMPLATE if tools else added) < context:
             continue
         if tokenizer is None:
             tokenizer = load_tokenizer(folder)
-        if tokenizer.chat_template is None and size < context:
-            continue
+            added = len(encode_prompt(tokenizer, [{"role": "user", "content": "."}]))
         try:
             check_length(encode_prompt(tokenizer, messages, tools), context, whose)
         except DataError as error:
