@@ -26,7 +26,7 @@ from rft_core.runs.checks.samples import read_run, read_samples
 from rft_core.runs.completions import completions_of
 from rft_core.runs.evaluate_model import evaluate_model, open_rows, read_grader, sampling_of, target_of
 from rft_core.runs.grader_gate import judge
-from rft_core.runs.preflight import Findings, check_model, missing_models, try_grader
+from rft_core.runs.preflight import Findings, bad_row, check_model, missing_models, try_grader
 from rft_core.runs.regrade import regrade as regrade_run
 from rft_core.runs.run import Listener
 from rft_core.specs import CommandSpec
@@ -112,6 +112,8 @@ def validate(run_file: str | Path, *, overrides: Sequence[str] = ()) -> dict[str
         verdict = judge(registry, config, sources.train, parsed.base_dir) if not found[0].errors else None
         if verdict is not None and verdict.word == "bad":
             found.append(Findings(errors=[verdict.reason]))
+        if not report.errors and (problem := bad_row(registry, config, sources.train)):
+            found.append(Findings(errors=[problem]))
         found.append(Findings(errors=list(missing_models(registry, config, parsed.base_dir))))
         if number == 0:  # later stages start from the weights of the one before
             found.append(check_model(registry, config, parsed.base_dir))

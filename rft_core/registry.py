@@ -27,6 +27,7 @@ from rft_core.canonical import digest
 from rft_core.config.errors import config_error
 from rft_core.config.merging import merge
 from rft_core.errors import ComponentError, ConfigError, PluginError, RftError, UnknownNameError, nearest
+from rft_core.protocols import DataSource
 from rft_core.specs import (
     BuildContext,
     CommandSpec,
@@ -362,20 +363,24 @@ class Registry:
                 f"{what} could not be built: {type(error).__name__}: {error}"
             ) from error
 
+    def check_rows(self, raw: Mapping[str, Any], source: DataSource, *, where: str = "optimizer") -> None:
+        """DataError for the first row that an optimizer cannot learn from."""
+        found, config = self.configure("optimizer", raw, where=where)
+        assert isinstance(found.spec, OptimizerSpec)
+        check = found.spec.check_row
+        if check is None:
+            return
+        with _boundary(f"the optimizer '{found.spec.name}' of {found.owner} could not check the rows"):
+            for index in range(len(source)):
+                check(config, source.item(index))
+
     def check_optimizer(self, raw: Mapping[str, Any], context: BuildContext, *, where: str = "optimizer") -> None:
         """ConfigError if an optimizer's settings cannot work in the run of `context`; a ComponentError if it cannot tell."""
         found, config = self.configure("optimizer", raw, where=where)
         assert isinstance(found.spec, OptimizerSpec)
         context = replace(context, part=lambda role, raw: self.part(role, raw, where=f"{where}.{role}"))
-        try:
+        with _boundary(f"the optimizer '{found.spec.name}' of {found.owner} could not check its settings"):
             found.spec.check(config, context)
-        except RftError:
-            raise
-        except Exception as error:
-            raise ComponentError(
-                f"the optimizer '{found.spec.name}' of {found.owner} could not check its settings: "
-                f"{type(error).__name__}: {error}"
-            ) from error
 
     def notify(self, hook: str, event: Mapping[str, object]) -> None:
         """Tell every plugin that implements this lifecycle hook. One that raises is told no more."""
@@ -390,6 +395,17 @@ class Registry:
                     "plugin_hook_failed", plugin=str(owner), hook=hook, error=f"{type(error).__name__}: {error}"
                 )
                 self._observers.remove(entry)
+
+
+@contextmanager
+def _boundary(failed: str) -> Iterator[None]:
+    """What third-party code raises, as a sentence that says what `failed`; RftErrors pass."""
+    try:
+        yield
+    except RftError:
+        raise
+    except Exception as error:
+        raise ComponentError(f"{failed}: {type(error).__name__}: {error}") from error
 
 
 def _checked(config_class: type[BaseModel], values: Mapping[str, Any], where: str) -> BaseModel:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from rft_core.protocols import DataSource, Grader, ModelSource, Observer, Optimizer, Sampler
-from rft_core.types import ModelRef, Needs, SamplingParams
+from rft_core.types import Item, ModelRef, Needs, SamplingParams
 
 if TYPE_CHECKING:
     import click
@@ -148,6 +148,9 @@ class OptimizerSpec:
     """(config, context): ConfigError, with the key path from `optimizer` on, for settings that cannot work in their run.
     Called before anything is loaded, at each start and resume: of the context `base_dir`, `seed`, `sampling` and `part`
     are set."""
+    check_row: Callable[[Any, Item], object] | None = None
+    """(config, row): DataError, with the row's key, for a training row that cannot be learned from, as far as can be told
+    without a model. Asked of every row before a run starts."""
     models: Callable[[Any], Mapping[str, str]] = lambda config: {}
     """Folders of other language models that the config names, by key, such as a teacher's: a run does not start without
     them. A relative path starts at the run file's folder."""

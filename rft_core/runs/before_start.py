@@ -11,7 +11,7 @@ from rft_core.registry import Registry
 from rft_core.runs.assembly import check_stages, grader_variables, open_sources, template_variables
 from rft_core.runs.grader_gate import judge
 from rft_core.runs.hosted import Sources
-from rft_core.runs.preflight import check_model, missing_models
+from rft_core.runs.preflight import bad_row, check_model, missing_models
 from rft_core.runs.run import Listener
 from rft_core.validation import missing_variables
 
@@ -36,6 +36,8 @@ def refuse_early(run_file: RunFile, registry: Registry, listeners: Sequence[List
         prefix = _prefix(run_file, name)
         if problems := _missing(registry, config, sources):
             raise DataError(prefix + problems[0])
+        if problem := bad_row(registry, config, sources.train):
+            raise DataError(prefix + problem)
         tell("phase", waits_for="checking the grader")
         verdict = judge(registry, config, sources.train, run_file.base_dir)
         if verdict is not None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from rft_core.boundary import clean_text
 from rft_core.config.run_file import RunConfig
-from rft_core.errors import ModelError, RftError, RunDirError
+from rft_core.errors import DataError, ModelError, RftError, RunDirError
 from rft_core.hosting import GraderHost
 from rft_core.model_folders import find_language_model, shape_of
 from rft_core.pools.pool import open_pool
@@ -180,6 +180,15 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     if "type" in keys:
         keys = [key for key in keys if key in other or key == "path"]
     return ", ".join(f"{key}: {clean_text(str(one[key]), MAX_SHOWN)}" for key in keys)
+
+
+def bad_row(registry: Registry, config: RunConfig, train: DataSource) -> str | None:
+    """What is wrong with the first training row that the optimizer cannot learn from."""
+    try:
+        registry.check_rows(config.optimizer, train)
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def folder_problems(folder: Path) -> Iterator[str]:

@@ -12,11 +12,13 @@ import pytest
 
 import rft_core.api as rft
 from rft_core import BuildContext, ComponentConfig, hookimpl
-from rft_core.errors import ComponentError, ConfigError
+from rft_core.errors import ComponentError, ConfigError, DataError
 from rft_core.registry import PluginOwner, Registry
 from rft_core.specs import OptimizerSpec
 
 GRADER = {"type": "string_check", "input": "{{sample.output_text}}", "reference": "{{item.answer}}", "operation": "eq"}
+
+MODEL = {"model": {"type": "tiny_llama", "tokenizer": {"type": "characters", "alphabet": "0123456789+="}}}
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def check(tmp_path: Path) -> Any:
         rows = [{"messages": [{"role": "user", "content": f"{n}+1="}], "answer": str(n + 1)} for n in range(8)]
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         values = {
-            "model": {"type": "tiny_llama", "tokenizer": {"type": "characters", "alphabet": "0123456789+="}},
+            **MODEL,
             "data": {"train": {"type": "jsonl", "path": "rows.jsonl"}},
             "sampling": {"temperature": 1.0, "max_tokens": 16},
             "grader": GRADER,
@@ -115,6 +117,48 @@ def test_what_a_check_does_wrong_is_said_of_its_plugin(tmp_path: Path) -> None:
     registry.check_optimizer({"type": "careless", "limit": 1}, BuildContext(base_dir=tmp_path))
     with pytest.raises(ComponentError, match=r"the optimizer 'careless' of rft-careless 2\.0 could not check its sett"):
         registry.check_optimizer({"type": "careless"}, BuildContext(base_dir=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "row", "said"),
+    [
+        ({"type": "sft", "target": "{{item.text}}"}, {"text": ""}, "rows.jsonl:1 is empty; write one"),
+        (
+            {"type": "sft", "target": "{{item.text}}"},
+            {"text": None},
+            "names {{item.text}}, which is null; write a value",
+        ),
+        ({"type": "dpo"}, {"chosen": "2", "rejected": "2"}, "both completions of row rows.jsonl:1 are the same text"),
+        ({"type": "dpo"}, {"chosen": "", "rejected": "2"}, "the chosen completion of row rows.jsonl:1 is empty"),
+        (
+            {"type": "dpo"},
+            {"chosen": "2", "rejected": None},
+            "the rejected completion of row rows.jsonl:1 is neither a te",
+        ),
+        (
+            {"type": "reward_model", "margin": "{{item.gap}}"},
+            {"chosen": "2", "rejected": "3", "gap": "much"},
+            "the margin of row rows.jsonl:1 is not a number",
+        ),
+    ],
+)
+def test_rows_that_teach_nothing_are_refused_before_a_stage_starts(
+    tmp_path: Path, optimizer: dict[str, Any], row: dict[str, Any], said: str
+) -> None:
+    """By `validate` and by `run`, of a later stage too."""
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": "1+1="}], **row}) + "\n")
+    file = tmp_path / "run.yaml"
+    first = {"stage": "first", "data": {"train": {"type": "arithmetic", "count": 8}}}
+    stages = [
+        {**first, "optimizer": {"type": "sft", "target": "{{item.target}}"}, "training": {"steps": 1}},
+        {"stage": "second", "optimizer": optimizer, "training": {"steps": 1}},
+    ]
+    values = {**MODEL, "data": {"train": {"type": "jsonl", "path": "rows.jsonl"}}, "stages": stages}
+    file.write_text(json.dumps(values))
+    (error,) = rft.validate(file)["second"].errors
+    assert said in error
+    with pytest.raises(DataError, match="stage second: .*" + re.escape(said)):
+        rft.run(file)
 
 
 def test_a_teacher_must_be_a_model_that_is_there(tmp_path: Path, check: Any) -> None:

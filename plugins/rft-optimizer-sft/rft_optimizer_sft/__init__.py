@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rft_core.hookspecs import hookimpl
 from rft_core.specs import BuildContext, OptimizerSpec
 from rft_optimizer_sft.config import SftConfig, target_variables
+from rft_optimizer_sft.targets import target_of
 from rft_torch.packages import check_packages
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def rft_optimizers() -> Iterable[OptimizerSpec]:
         needs="labels",
         variables=target_variables,
         check=lambda config, context: check_packages(config),
+        check_row=lambda config, item: target_of(item, config.target),
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rft_core.errors import DataError, MissingVariableError, ModelError
-from rft_core.template import lookup, render, variables
+from rft_core.errors import DataError, ModelError
 from rft_core.types import Item
+from rft_optimizer_sft.targets import target_of
 from rft_torch.batching import TokenRow, token_row
 from rft_torch.long_rows import too_long
 from rft_torch.models import encode_completion, encode_prompt
@@ -49,20 +49,11 @@ class RowEncoder:
         return token_row([*prompt, *completion], range(len(prompt), length), share_prompt=False)
 
     def _completion(self, item: Item) -> list[int]:
-        try:
-            text = render(self._target, {"item": item.row})
-        except MissingVariableError as error:
-            raise DataError(
-                f"row {item.key} has no target: {error}; add the key to the row or change optimizer.target"
-            ) from error
-        if null := next((v for v in variables(self._target) if lookup(v, {"item": item.row}) is None), None):
-            raise DataError(
-                f"the target of row {item.key} names {{{{{null}}}}}, which is null; write a value, or remove the row"
-            )
+        text = target_of(item, self._target)
         try:
             completion = encode_completion(self._tokenizer, text)
         except DataError as error:
             raise DataError(f"the target of row {item.key} {error}") from error
         if len(completion) == 1:
-            raise DataError(f"the target of row {item.key} is empty; write one, or remove the row")
+            raise DataError(f"the target of row {item.key} comes to no token; write another, or remove the row")
         return completion

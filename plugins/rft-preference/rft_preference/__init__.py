@@ -16,6 +16,7 @@ from rft_preference.config import (
     RolloutsConfig,
 )
 from rft_preference.places import files_of
+from rft_preference.texts import check_pair
 from rft_torch.packages import check_packages
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def rft_optimizers() -> Iterable[OptimizerSpec]:
         needs="pairs",
         variables=lambda config: config.variables,
         check=lambda config, context: check_packages(config),
+        check_row=check_pair,
     )
     yield OptimizerSpec(
         name="reward_model",
@@ -89,6 +91,7 @@ def rft_optimizers() -> Iterable[OptimizerSpec]:
         needs="pairs",
         variables=lambda config: config.variables,
         check=lambda config, context: check_packages(config),
+        check_row=check_pair,
         makes_policy=False,
     )
 

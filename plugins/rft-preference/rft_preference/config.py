@@ -66,6 +66,11 @@ class PairsConfig(TrainerConfig):
         return template
 
     @property
+    def templates(self) -> dict[str, str]:
+        """Of the two completions."""
+        return {"chosen": self.chosen, "rejected": self.rejected}
+
+    @property
     def variables(self) -> tuple[str, ...]:
         """Template variables that every row must have."""
         return tuple(dict.fromkeys((*variables(self.chosen), *variables(self.rejected))))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rft_core.errors import DataError, MissingVariableError
-from rft_core.template import render
-from rft_core.types import Item, Row
-from rft_preference.completions import completion_of
+from rft_core.errors import DataError
+from rft_core.types import Item
 from rft_preference.config import PairsConfig
+from rft_preference.texts import margin_of, pair_texts
 from rft_preference.tokens import Encoder
 from rft_torch.batching import TokenRow, plan, plan_streams
 from rft_torch.long_rows import too_long
@@ -40,7 +38,7 @@ class PairEncoder:
 
     def __init__(self, encoder: Encoder, config: PairsConfig, *, margin: str | None, max_tokens: int | None) -> None:
         self._encoder = encoder
-        self._templates = {"chosen": config.chosen, "rejected": config.rejected}
+        self._config = config
         self._margin = margin
         self._max_tokens = max_tokens
         self._drop_long = config.on_long_row == "drop"
@@ -60,16 +58,16 @@ class PairEncoder:
             if self._drop_long:
                 return None
             raise too_long(item.key, length, self._max_tokens)
-        return Pair(item.key, prompt, chosen, rejected, self._margin_of(item))
+        return Pair(item.key, prompt, chosen, rejected, margin_of(item, self._margin))
 
     def _completions(self, item: Item) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Tokens of the chosen and of the rejected completion, which differ. The rejected one may be empty."""
-        texts = {side: self._text(item, side) for side in self._templates}
-        if texts["chosen"] == texts["rejected"]:
-            raise DataError(f"both completions of row {item.key} are the same text; remove the row: it prefers nothing")
+        """Tokens of the chosen and of the rejected completion."""
+        texts = pair_texts(item, self._config)
         chosen, rejected = (self._tokens(item, side, text) for side, text in texts.items())
         if len(chosen) == 1:
-            raise DataError(f"the chosen completion of row {item.key} is empty; write one, or remove the row")
+            raise DataError(
+                f"the chosen completion of row {item.key} comes to no token; write another, or remove the row"
+            )
         return chosen, rejected
 
     def _tokens(self, item: Item, side: str, text: str) -> tuple[int, ...]:
@@ -77,32 +75,6 @@ class PairEncoder:
             return self._encoder.lesson(text)
         except DataError as error:
             raise DataError(f"the {side} completion of row {item.key} {error}") from error
-
-    def _text(self, item: Item, side: str) -> str:
-        try:
-            return completion_of(self._templates[side], item.row)
-        except MissingVariableError as error:
-            raise DataError(
-                f"row {item.key} has no {side} completion: {error}; add the key to the row or change optimizer.{side}"
-            ) from error
-        except DataError as error:
-            raise DataError(f"the {side} completion of row {item.key} {error}") from error
-
-    def _margin_of(self, item: Item) -> float:
-        return 0.0 if self._margin is None else margin_of(item.key, item.row, self._margin)
-
-
-def margin_of(key: str, row: Row, template: str) -> float:
-    """The number that a template over a row names. DataError, with the row's key, if it is none."""
-    try:
-        margin = float(render(template, {"item": row}))
-    except MissingVariableError as error:
-        raise DataError(f"row {key} has no margin: {error}; add the key or change optimizer.margin") from error
-    except ValueError:
-        margin = math.nan
-    if not math.isfinite(margin):
-        raise DataError(f"the margin of row {key} is not a number; write one, or leave optimizer.margin out")
-    return margin
 
 
 def plan_pairs(rows: Sequence[tuple[TokenRow, TokenRow]], budget_tokens: int, *, packing: bool) -> list[list[int]]:
