@@ -112,9 +112,9 @@ def validate(run_file: str | Path, *, overrides: Sequence[str] = ()) -> dict[str
         verdict = judge(registry, config, sources.train, parsed.base_dir) if not found[0].errors else None
         if verdict is not None and verdict.word == "bad":
             found.append(Findings(errors=[verdict.reason]))
-        if not report.errors and (problem := bad_row(registry, config, sources.train)):
+        if not report.errors and (problem := bad_row(registry, config, sources)):
             found.append(Findings(errors=[problem]))
-        found.append(Findings(errors=list(missing_models(registry, config, parsed.base_dir))))
+        found.append(Findings(errors=list(missing_models(registry, parsed, number))))
         if number == 0:  # later stages start from the weights of the one before
             found.append(check_model(registry, config, parsed.base_dir))
         reports[name] = replace(

@@ -39,7 +39,9 @@ class ConfigError(RftError, ValueError):
 
     def below(self, where: str) -> ConfigError:
         """The same error, said of a key path below another."""
-        return ConfigError(self.problem, where=": ".join(filter(None, (where, self.where))) or None)
+        if not where:
+            return self
+        return ConfigError(self.problem, where=f"{where}: {self.where}" if self.where else where)
 
 
 class UnknownNameError(ConfigError, LookupError):
@@ -191,7 +193,7 @@ class ComponentError(RftError, RuntimeError):
 
 
 class NumericsError(RftError, FloatingPointError):
-    """An update that was not made: a loss or gradient is not finite, or trainer and sampler differ by more than allowed."""
+    """An update that was not made, as its numbers are unsound: not finite, or sampler and trainer too far apart."""
 
     reason = "NUMERICS_UNSOUND"
     exit_code = 3

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from rft_core.canonical import digest
 from rft_core.config.run_file import RunConfig, RunFile
 from rft_core.errors import ConfigError, ModelError, RunDirError, nearest
+from rft_core.model_folders import find_language_model
 from rft_core.pools.pool import Pool, open_pool
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
@@ -23,7 +24,7 @@ from rft_core.specs import BuildContext, GraderSpec, OptimizerSpec
 from rft_core.storage.files import sha256_file, storage
 from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef
-from rft_core.weights import ADAPTER_FILE, writes_nothing
+from rft_core.weights import ADAPTER_FILE, digest_of, writes_nothing
 
 
 def cache_dir() -> Path:
@@ -91,16 +92,7 @@ def check_components(registry: Registry, config: RunConfig, base_dir: Path, *, w
     if config.data.test is not None and config.grader is None:
         raise ConfigError("a test split is graded, so the run needs a grader", where=at("grader"))
     _check_group_size(registry, config, optimizer.spec, settings, at("training.group_size"))
-    stopping = config.validation.early_stopping
-    if (
-        stopping is not None
-        and stopping.metric == "reward"
-        and (config.grader is None or not config.validation.sampling)
-    ):
-        raise ConfigError(
-            "this run measures no validation reward; set metric: loss, or give it a grader and validation.sampling: true",
-            where=at("validation.early_stopping"),
-        )
+    _check_early_stopping(config, at("validation.early_stopping"))
     _check_optimizer(registry, config, base_dir, where)
     for number, raw in enumerate(config.observers):
         registry.configure("observer", raw, where=at(f"observers.{number}"))
@@ -115,6 +107,35 @@ def _check_group_size(registry: Registry, config: RunConfig, spec: Any, settings
                 f"{part.min_group_size} or more, or take another {part.role}",
                 where=where,
             )
+
+
+def _check_early_stopping(config: RunConfig, where: str) -> None:
+    stopping = config.validation.early_stopping
+    if stopping is None:
+        return
+    if config.data.validation is None:
+        raise ConfigError("there are no validation rows to stop by; set data.validation, or drop it", where=where)
+    if stopping.metric == "reward" and (config.grader is None or not config.validation.sampling):
+        raise ConfigError(
+            "this run measures no validation reward; set metric: loss, or give it a grader and validation.sampling: true",
+            where=where,
+        )
+
+
+def other_models(registry: Registry, config: RunConfig, base_dir: Path) -> Iterator[tuple[str, Path]]:
+    """Keys of the optimizer's settings that name other models, and their absolute paths."""
+    registered, settings = registry.configure("optimizer", config.optimizer, where="optimizer")
+    assert isinstance(registered.spec, OptimizerSpec)
+    for key, path in registered.spec.models(settings).items():
+        yield key, (base_dir / Path(path).expanduser()).resolve()
+
+
+def other_model_digests(registry: Registry, config: RunConfig, base_dir: Path) -> dict[str, list[str]]:
+    """By key, the digests of the weights of other models: the base, and an adapter over it. ModelError if one is gone."""
+    return {
+        key: [digest_of(folder) for folder in find_language_model(path) if folder is not None]
+        for key, path in other_models(registry, config, base_dir)
+    }
 
 
 def _check_optimizer(registry: Registry, config: RunConfig, base_dir: Path, where: str) -> None:

@@ -27,8 +27,8 @@ def refuse_early(run_file: RunFile, registry: Registry, listeners: Sequence[List
     check_stages(registry, run_file)
     if problems := check_model(registry, run_file.stages[0][1], run_file.base_dir).errors:
         raise ModelError(problems[0])
-    for name, config in run_file.stages:
-        if problem := next(missing_models(registry, config, run_file.base_dir), None):
+    for number, (name, _) in enumerate(run_file.stages):
+        if problem := next(missing_models(registry, run_file, number), None):
             raise ModelError(_prefix(run_file, name) + problem)
     for name, config in run_file.stages:
         tell("phase", waits_for="checking the data")
@@ -36,7 +36,7 @@ def refuse_early(run_file: RunFile, registry: Registry, listeners: Sequence[List
         prefix = _prefix(run_file, name)
         if problems := _missing(registry, config, sources):
             raise DataError(prefix + problems[0])
-        if problem := bad_row(registry, config, sources.train):
+        if problem := bad_row(registry, config, sources):
             raise DataError(prefix + problem)
         tell("phase", waits_for="checking the grader")
         verdict = judge(registry, config, sources.train, run_file.base_dir)

@@ -17,28 +17,27 @@ from pathlib import Path
 from typing import Any
 
 from rft_core.boundary import clean_text
-from rft_core.config.run_file import RunConfig
+from rft_core.config.run_file import RunConfig, RunFile
 from rft_core.errors import DataError, ModelError, RftError, RunDirError
 from rft_core.hosting import GraderHost
-from rft_core.model_folders import find_language_model, shape_of
+from rft_core.model_folders import find_language_model, folder_problems, shape_of
 from rft_core.pools.pool import open_pool
 from rft_core.protocols import DataSource
 from rft_core.registry import Registry
 from rft_core.rows import prompt_text
-from rft_core.runs.assembly import is_deterministic, model_of, refuse_scorer
+from rft_core.runs.assembly import is_deterministic, model_of, other_models, refuse_scorer
 from rft_core.runs.checks.rules_failures import MOST_FAILED_PAID
+from rft_core.runs.hosted import Sources
 from rft_core.runs.starting_model import check_same_model, init_path, start_weights
 from rft_core.specs import BuildContext, OptimizerSpec
 from rft_core.storage.rundir import RunDir
 from rft_core.types import Grade, GradedUnit, GradeUnit, Group, Item, ModelRef, Outcome, Rollout
-from rft_core.weights import ADAPTER_FILE
 
 TRIAL_ROWS = 8
 TRIAL_TIMEOUT_S = 3.0
 """Longest that the grader may take over one trial row."""
 TRIAL_KEYS = 4
 """Most keys of a row whose values are tried as answers."""
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 MAX_SHOWN = 400
 """Most characters of a setting in an error."""
 MAY_DIFFER = {"device", "dtype"}
@@ -87,15 +86,16 @@ def _scores(registry: Registry, config: RunConfig, folder: Path) -> Iterator[str
         yield f"model.path: {error}"
 
 
-def missing_models(registry: Registry, config: RunConfig, base_dir: Path) -> Iterator[str]:
-    """A sentence for each model that the optimizer names, such as a teacher, and that is not there. What lies in the run's
-    own directory is for a stage before to make."""
-    registered, settings = registry.configure("optimizer", config.optimizer, where="optimizer")
-    assert isinstance(registered.spec, OptimizerSpec)
-    own = Path(config.runs_dir, config.name).resolve()
-    for key, path in registered.spec.models(settings).items():
-        folder = (base_dir / Path(path).expanduser()).resolve()
-        if own in folder.parents:
+def missing_models(registry: Registry, run_file: RunFile, number: int) -> Iterator[str]:
+    """A sentence for each model that the optimizer of stage `number` names, such as a teacher, and that is not there. Those
+    that stages before it are to make are not looked for."""
+    main, config = run_file.main, run_file.stages[number][1]
+    made = [
+        Path(main.runs_dir, main.name, "stages", f"{n + 1}-{name}").resolve()
+        for n, (name, _) in enumerate(run_file.stages[:number])
+    ]
+    for key, folder in other_models(registry, config, run_file.base_dir):
+        if any(folder.is_relative_to(stage) for stage in made):
             continue
         try:
             find_language_model(folder)
@@ -182,43 +182,16 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}: {clean_text(str(one[key]), MAX_SHOWN)}" for key in keys)
 
 
-def bad_row(registry: Registry, config: RunConfig, train: DataSource) -> str | None:
-    """What is wrong with the first training row that the optimizer cannot learn from."""
-    try:
-        registry.check_rows(config.optimizer, train)
-    except DataError as error:
-        return str(error)
-    return None
-
-
-def folder_problems(folder: Path) -> Iterator[str]:
-    """What keeps a Hugging Face folder from being loaded: missing config, weights or tokenizer, pickled weights."""
-    if (folder / "journal").is_dir():
-        yield f"{folder} is a run, not a model folder; give the model that it began with, and set init_from to the run"
-        return
-    if (folder / ADAPTER_FILE).is_file():
-        yield f"{folder} holds an adapter, not a model; give its base model, and set init_from to this folder"
-        return
-    if not (folder / "config.json").is_file():
-        yield f"the model folder {folder} has no config.json; give the path of a Hugging Face model folder"
-        return
-    if not any(folder.glob("*.safetensors")):
-        if any(any(folder.glob(pattern)) for pattern in PICKLED):
-            yield f"the model folder {folder} holds only pickled weights, which can run code when read; convert them to safetensors"
-        else:
-            yield f"the model folder {folder} holds no safetensors weights; fetch the model again"
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
+def bad_row(registry: Registry, config: RunConfig, sources: Sources) -> str | None:
+    """What is wrong with the first row of training or validation that the optimizer cannot learn from."""
+    for split in ("train", "validation"):
+        source = sources.of(split)
         try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):
-            yield f"{index} cannot be read; fetch the model again"
-            return
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing:
-            yield f"the model folder {folder} lacks {len(missing)} of {len(names)} weight files, such as {missing[0]}; fetch the model again"
-    if not (folder / "tokenizer.json").is_file():
-        yield f"the model folder {folder} has no tokenizer.json; fetch the model again, with its fast tokenizer"
+            if source is not None:
+                registry.check_rows(config.optimizer, source)
+        except DataError as error:
+            return f"data.{split}: {error}"
+    return None
 
 
 def try_grader(registry: Registry, config: RunConfig, train: DataSource, base_dir: Path) -> Findings:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from rft_core import failpoints
 from rft_core.clock import StepClock
 from rft_core.errors import IntegrityError
+from rft_core.runs.assembly import other_model_digests
 from rft_core.runs.collect import collect_step, stored_groups
 from rft_core.runs.evaluation import evaluate
 from rft_core.runs.planning import items_of
@@ -163,6 +164,8 @@ def _check_same_run(run: Run) -> None:
         },
         "model": _model_digest(run.model),
     }
+    if others := other_model_digests(run.registry, run.config, run.base_dir):
+        data["other models"] = others
     around = {
         "versions": dict(versions()),
         "grader": run.grader_version,

@@ -18,7 +18,7 @@ from rft_core.canonical import digest
 from rft_core.config.run_file import RunConfig
 from rft_core.errors import StorageError
 from rft_core.registry import Registry
-from rft_core.runs.assembly import cache_dir, grader_version
+from rft_core.runs.assembly import cache_dir, grader_version, other_model_digests
 from rft_core.runs.hosted import Sources
 from rft_core.runs.versions import versions
 from rft_core.storage.files import sha256_file, storage, write_json
@@ -43,6 +43,7 @@ def key_of(config: RunConfig, sources: Sources, model: ModelRef, registry: Regis
         {
             "settings": settings,
             "optimizer": registry.digest_of("optimizer", config.optimizer),
+            "other_models": other_model_digests(registry, config, base_dir),
             "sampler": registry.digest_of("sampler", config.sampler_component),
             "grader": None if config.grader is None else grader_version(registry, config.grader, base_dir),
             "data": [source.fingerprint() for source in (sources.train, sources.validation, sources.test) if source],

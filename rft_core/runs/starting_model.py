@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from rft_core.errors import ModelError
-from rft_core.model_folders import find_weights, shape_of, vocabulary_of
+from rft_core.model_folders import base_of, find_weights, shape_of, vocabulary_of
 from rft_core.runs.assembly import model_of
 from rft_core.storage import checkpoint
 from rft_core.storage.rundir import RunDir
 from rft_core.types import ModelRef
-from rft_core.weights import digest_of
+from rft_core.weights import ADAPTER_FILE, digest_of
 
 
 def init_path(init_from: str, base_dir: Path) -> Path:
@@ -66,7 +66,8 @@ def _check_result(policy: Path) -> None:
 
 def check_same_model(weights: Path, base: Path) -> None:
     """ModelError if the folders hold models of another shape or with other tokens, as far as they say."""
-    theirs, ours = shape_of(weights), shape_of(base)
+    trained_over = base_of(weights) if (weights / ADAPTER_FILE).is_file() else None
+    theirs, ours = shape_of(trained_over or weights), shape_of(base)
     differing = [key for key in theirs.keys() & ours.keys() if theirs[key] != ours[key]]
     if differing:
         what = ", ".join(f"{key}: {theirs[key]} and not {ours[key]}" for key in sorted(differing))

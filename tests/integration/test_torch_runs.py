@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import rft_core.api as rft
+from rft_core.errors import DataError
 from rft_test_plugin.harness import ONE_THREAD, audit, engine, fingerprint, summary, tiny_run
 
 STAGES = [
@@ -169,5 +171,17 @@ def test_a_prompt_without_room_is_named_by_its_row(tmp_path: Path, split: str, p
     assert "rows.jsonl:2: the prompt has 1" in outcome.errors
     assert list(tmp_path.glob("**/rollouts"))
     assert not list(tmp_path.glob("**/rollouts/*"))
+
+
+@pytest.mark.parametrize("processes", [(), ("sampler",)])
+def test_a_prompt_that_only_the_sampler_finds_too_long_is_named_by_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: tuple[str, ...]
+) -> None:
+    """Of a source of which not every row is looked at before; in a worker or in the engine itself."""
+    monkeypatch.setattr("rft_torch.long_rows.MOST_LOOKED_AT", 0)
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": "2" * 99}]}) + "\n")
+    data = {"train": {"type": "jsonl", "path": "rows.jsonl"}}
+    with pytest.raises(DataError, match=r"rows\.jsonl:1: the prompt has 1\d\d tokens .* leave the row out$"):
+        rft.run(tiny_run(tmp_path, processes=processes, data=data))
     assert "shorten it or leave the row out" in outcome.errors
     assert len(outcome.errors.splitlines()) == 1

@@ -25,7 +25,7 @@ MODEL = {"model": {"type": "tiny_llama", "tokenizer": {"type": "characters", "al
 def check(tmp_path: Path) -> Any:
     """Checks a run file with these sections over a plain one; the report of its stage."""
 
-    def check(optimizer: dict[str, Any], **sections: Any) -> Any:
+    def check(optimizer: dict[str, Any], stage: str = "main", **sections: Any) -> Any:
         rows = [{"messages": [{"role": "user", "content": f"{n}+1="}], "answer": str(n + 1)} for n in range(8)]
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         values = {
@@ -38,7 +38,7 @@ def check(tmp_path: Path) -> Any:
         }
         file = tmp_path / "run.yaml"
         file.write_text(json.dumps({**values, "optimizer": {"type": "policy_gradient", **optimizer}}))
-        return rft.validate(file)["main"]
+        return rft.validate(file)[stage]
 
     return check
 
@@ -126,7 +126,7 @@ def test_what_a_check_does_wrong_is_said_of_its_plugin(tmp_path: Path) -> None:
         (
             {"type": "sft", "target": "{{item.text}}"},
             {"text": None},
-            "names {{item.text}}, which is null; write a value",
+            "the target of row rows.jsonl:1 is null; write one",
         ),
         ({"type": "dpo"}, {"chosen": "2", "rejected": "2"}, "both completions of row rows.jsonl:1 are the same text"),
         ({"type": "dpo"}, {"chosen": "", "rejected": "2"}, "the chosen completion of row rows.jsonl:1 is empty"),
@@ -146,24 +146,27 @@ def test_rows_that_teach_nothing_are_refused_before_a_stage_starts(
     tmp_path: Path, optimizer: dict[str, Any], row: dict[str, Any], said: str
 ) -> None:
     """By `validate` and by `run`, of a later stage too."""
-    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": "1+1="}], **row}) + "\n")
+    good = {"chosen": "2", "rejected": "3", "gap": 1, "text": "2"}
+    for name, values in ({"good": good, "rows": row}).items():
+        line = json.dumps({"messages": [{"role": "user", "content": "1+1="}], **values})
+        (tmp_path / f"{name}.jsonl").write_text(line + "\n")
     file = tmp_path / "run.yaml"
     first = {"stage": "first", "data": {"train": {"type": "arithmetic", "count": 8}}}
-    stages = [
-        {**first, "optimizer": {"type": "sft", "target": "{{item.target}}"}, "training": {"steps": 1}},
-        {"stage": "second", "optimizer": optimizer, "training": {"steps": 1}},
-    ]
-    values = {**MODEL, "data": {"train": {"type": "jsonl", "path": "rows.jsonl"}}, "stages": stages}
-    file.write_text(json.dumps(values))
-    (error,) = rft.validate(file)["second"].errors
-    assert said in error
+    first |= {"optimizer": {"type": "sft", "target": "{{item.target}}"}, "training": {"steps": 1}}
+    for split in ("train", "validation"):
+        data = {"train": {"type": "jsonl", "path": "good.jsonl"}, split: {"type": "jsonl", "path": "rows.jsonl"}}
+        second = {"stage": "second", "data": data, "optimizer": optimizer, "training": {"steps": 1}}
+        file.write_text(json.dumps({**MODEL, "stages": [first, second]}))
+        (error,) = rft.validate(file)["second"].errors
+        assert error.startswith(f"data.{split}: ")
+        assert said in error
     with pytest.raises(DataError, match="stage second: .*" + re.escape(said)):
         rft.run(file)
 
 
 def test_a_teacher_must_be_a_model_that_is_there(tmp_path: Path, check: Any) -> None:
-    """Nothing, a run that has not ended, a model that gives rewards, an adapter without its base; then one that is. A
-    folder in the run's own directory is for a stage before to make."""
+    """Nothing, a run that has not ended, pickled or missing weights, a model that gives rewards, an adapter without its
+    base; then one that is."""
     distils = {"algorithm": "distillation", "kl": {"reference": "run"}}
     run, final = tmp_path / "run", tmp_path / "run" / "final"
 
@@ -179,13 +182,34 @@ def test_a_teacher_must_be_a_model_that_is_there(tmp_path: Path, check: Any) -> 
     final.mkdir()
     (final / "adapter_model.safetensors").touch()
     assert f"{final} is an adapter over a model that it does not name" in said()
+    (final / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path)}))
+    assert f"the model folder {tmp_path} has no config.json" in said()
     (final / "adapter_model.safetensors").rename(final / "model.safetensors")
     (final / "config.json").write_text('{"architectures": ["LlamaForSequenceClassification"]}')
+    (final / "adapter_config.json").unlink()
     assert "says how good a text is and writes none" in said()
     (final / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
     assert check(distils).errors == ()
-    own = {"reference": str(tmp_path / "runs" / "name" / "stages" / "1-first" / "final"), "weight": 0.1}
-    assert check({"kl": own}, name="name", runs_dir=str(tmp_path / "runs")).errors == ()
+    (run / "journal").rmdir()
+    (final / "model.safetensors").rename(run / "pytorch_model.bin")
+    (final / "config.json").rename(run / "config.json")
+    assert f"the model folder {run} holds only pickled weights" in said()
+
+
+def test_a_teacher_may_be_what_an_earlier_stage_makes(tmp_path: Path, check: Any) -> None:
+    """What nothing makes before is missing, and said of the stage that names it."""
+    made = str(tmp_path / "runs" / "name" / "stages" / "1-first" / "final")
+
+    def errors(**second: Any) -> Any:
+        stages = [
+            {"stage": "first", "optimizer": {"type": "policy_gradient"}},
+            {"stage": "second", "optimizer": {"type": "policy_gradient", "kl": {"weight": 0.1, **second}}},
+        ]
+        return check({}, stages=stages, name="name", runs_dir=str(tmp_path / "runs"), stage="second").errors
+
+    assert errors(reference=made) == ()
+    (error,) = errors(reference=made.replace("1-first", "2-second"))
+    assert "2-second/final; name a model folder" in error
 
 
 def test_an_advantage_of_single_graders_wants_several(check: Any) -> None:
@@ -197,3 +221,23 @@ def test_an_advantage_of_single_graders_wants_several(check: Any) -> None:
     )
     multi = {"type": "multi", "graders": {"right": {**GRADER, "name": "right"}}, "calculate_output": "right"}
     assert not any("single graders" in text for text in check({"algorithm": "gdpo"}, grader=multi).warnings)
+
+
+@pytest.mark.parametrize(
+    ("validation", "said"),
+    [
+        ({"early_stopping": {"patience": 1}}, "there are no validation rows to stop by; set data.validation"),
+        (
+            {"early_stopping": {"patience": 1}, "sampling": False},
+            "this run measures no validation reward; set metric: loss",
+        ),
+    ],
+)
+def test_early_stopping_needs_what_it_stops_by(check: Any, validation: dict[str, Any], said: str) -> None:
+    """Else it would never stop, or end the run at its start."""
+    data = {"train": {"type": "jsonl", "path": "rows.jsonl"}}
+    if "sampling" in validation:
+        data["validation"] = data["train"]
+    with pytest.raises(ConfigError, match=said) as raised:
+        check({}, validation=validation, data=data)
+    assert raised.value.where == "validation.early_stopping"

@@ -16,7 +16,7 @@ from tiny_models import REGISTRY, context, make_model, random_groups
 from torch import Tensor
 
 from rft_core import BuildContext, ComponentConfig, Grade, OptimizerPartSpec, Part, TrainBatch, hookimpl
-from rft_core.errors import BadReplyError, ConfigError, PluginError, UnknownNameError
+from rft_core.errors import BadReplyError, ConfigError, NumericsError, PluginError, UnknownNameError
 from rft_core.registry import PluginOwner, Registry
 from rft_optimizer_policy_gradient.scored import Advantage, Groups, Scored
 from rft_optimizer_policy_gradient.tokens import Rows, Surrogate, Tokens
@@ -83,7 +83,7 @@ def test_huge_and_negative_rewards_stay_finite(name: str) -> None:
 
 def test_maxrl_refuses_negative_rewards() -> None:
     """A mean that may be 0 or less is no success rate."""
-    with pytest.raises(ValueError, match=r"'mean_normalized' divides by the mean reward.*-0\.5"):
+    with pytest.raises(NumericsError, match=r"'mean_normalized' divides by the mean reward.*-0\.5"):
         part("advantage", "mean_normalized")([[scored(-0.5), scored(1.0)]])
 
 

@@ -224,10 +224,13 @@ def test_the_best_completions_of_a_run_are_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"min_reward": 2.0}, r"of 10, 1 have no reward, 1 were cut off at max_tokens, 1 are empty; lower min_reward"),
+        (
+            {"min_reward": 2.5},
+            "of 10, 7 below min_reward, 1 cut off at max_tokens, 1 without a reward, 1 empty; lower min_reward",
+        ),
         (
             {"choose": "pairs", "first_step": 2},
-            "of 2, all can be used, and no prompt has two whose rewards differ enough; t",
+            "of 2, 2 are good, but no prompt has two whose rewards differ enough; take",
         ),
         ({"choose": "pairs", "min_margin": 9, "min_reward": 0.1}, "differ enough; lower min_reward and min_margin"),
         ({"first_step": 3}, "it sampled nothing in these steps; let it sample, or name other steps"),

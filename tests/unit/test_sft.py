@@ -19,6 +19,7 @@ from rft_core.types import Item, ModelRef, TrainBatch
 from rft_optimizer_sft import rft_optimizers
 from rft_optimizer_sft.config import SftConfig
 from rft_optimizer_sft.optimizer import Sft
+from rft_optimizer_sft.targets import target_of
 from rft_torch import encoded
 from rft_torch.models import encode_prompt, load_model, load_tokenizer
 
@@ -198,8 +199,9 @@ def test_a_null_is_no_target(folder: Path) -> None:
     """A template would write the text `null`, and the model learn to say it."""
     config = SftConfig(target="{{item.answer}}")
     nothing = Item(key="rows.jsonl:9", index=0, row={"messages": [{"role": "user", "content": "1"}], "answer": None})
-    with pytest.raises(DataError, match=r"rows\.jsonl:9 names \{\{item\.answer\}\}, which is null; write a value"):
+    with pytest.raises(DataError, match=r"the target of row rows\.jsonl:9 is null; write one"):
         Sft(config, replace(context(folder), train=Rows([nothing])))
+    assert target_of(nothing, '{"age": {{item.answer}}}') == '{"age": null}'  # as JSON writes it
 
 
 def test_rows_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def key(folder: Path, **changes: Any) -> str:
 
 
 def test_the_key_covers_what_decides_the_bits(tmp_path: Path) -> None:
-    """Settings, data, weights, the chat template, and the code of a grader inside another one."""
+    """Settings, data, weights, the chat template, a teacher, and the code of a grader inside another one."""
     make_model(tmp_path / "model")
     row = {"messages": [{"role": "user", "content": "1"}]}
     (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n")
@@ -51,4 +51,8 @@ def test_the_key_covers_what_decides_the_bits(tmp_path: Path) -> None:
     keys.append(key(tmp_path))
     (tmp_path / "train.jsonl").write_text(json.dumps({**row, "answer": 1}) + "\n")
     keys.append(key(tmp_path))
+    teacher = {"type": "policy_gradient", "kl": {"weight": 0.1, "reference": "teacher"}}
+    for seed in (2, 3):
+        make_model(tmp_path / "teacher", seed=seed)
+        keys.append(key(tmp_path, optimizer=teacher))
     assert len(set(keys)) == len(keys)

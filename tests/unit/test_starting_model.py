@@ -68,3 +68,18 @@ def test_another_model_is_no_start(tmp_path: Path) -> None:
     added.write_text(json.dumps(tokenizer))
     with pytest.raises(ModelError, match=r"trained holds another model .* \(its tokenizer has other tokens\)"):
         start_model("trained", tmp_path, base)
+
+
+def test_an_adapter_over_another_model_is_no_start(tmp_path: Path) -> None:
+    """It says which one it was trained over; if that is not here, nobody can tell."""
+    base = ModelRef(path=make_model(tmp_path / "base"))
+    make_model(tmp_path / "wide", hidden=64)
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").touch()
+    for trained_over in (str(base.path), "/gone"):
+        (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": trained_over}))
+        assert start_model("adapter", tmp_path, base).adapter == adapter
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "wide")}))
+    with pytest.raises(ModelError, match=r"adapter holds another model .* \(hidden_size: 64 and not 32\)"):
+        start_model("adapter", tmp_path, base)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -90,17 +91,25 @@ class RolloutsSource:
 def _why_none(sampled: Sequence[Sampled], config: RolloutsConfig) -> str:
     if not sampled:
         return "it sampled nothing in these steps; let it sample, or name other steps"
-    left_out = {
-        "have no reward": sum(r["reward"] is None for r in sampled),
-        "were cut off at max_tokens": sum(r["reward"] is not None and r["finish_reason"] == "length" for r in sampled),
-        "are empty": sum(not r["text"] for r in sampled),
-    }
-    told = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
+    told = Counter(_left_out(rollout, config) for rollout in sampled)
+    good = told.pop("", 0)
+    reasons = [f"{count} {what}" for what, count in told.most_common()]
+    if good:  # pairs want another one beside it
+        reasons.append(f"{good} {'is' if good == 1 else 'are'} good, but no prompt has two whose rewards differ enough")
     limits = ["min_reward"] * (config.min_reward is not None) + ["min_margin"] * (config.min_margin > 0)
     advice = f"lower {' and '.join(limits)}" if limits else "take another run, or another grader"
-    if config.choose == "pairs":
-        told = f"{told or 'all can be used'}, and no prompt has two whose rewards differ enough"
-    return f"of {len(sampled)}, {told or 'none has enough reward'}; {advice}"
+    return f"of {len(sampled)}, {', '.join(reasons)}; {advice}"
+
+
+def _left_out(rollout: Sampled, config: RolloutsConfig) -> str:
+    """Why a rollout is not one to be preferred; "" if it is."""
+    if rollout["reward"] is None:
+        return "without a reward"
+    if rollout["finish_reason"] == "length":
+        return "cut off at max_tokens"
+    if not rollout["text"]:
+        return "empty"
+    return "below min_reward" if config.min_reward is not None and rollout["reward"] < config.min_reward else ""
 
 
 def _files(run: RunDir, config: RolloutsConfig) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from rft_torch.models import load_tokenizer
 from rft_torch.prompts import check_length, encode_prompt
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
 def context_of(model: PreTrainedModel) -> int | None:
@@ -42,11 +43,18 @@ def refuse_long_prompts(source: DataSource, context: int | None, folder: Path, w
             continue
         if tokenizer is None:
             tokenizer = load_tokenizer(folder)
-            added = len(encode_prompt(tokenizer, [{"role": "user", "content": "."}]))
+            added = _added_by_template(tokenizer)
         try:
             check_length(encode_prompt(tokenizer, messages, tools), context, whose)
         except DataError as error:
             raise error.located(item.key, None) from None
+
+
+def _added_by_template(tokenizer: PreTrainedTokenizerFast) -> int:
+    """Of a conversation of one short message; a template may refuse that."""
+    with suppress(DataError):
+        return min(ADDED_BY_TEMPLATE, len(encode_prompt(tokenizer, [{"role": "user", "content": "1"}])))
+    return ADDED_BY_TEMPLATE
 
 
 def too_long(key: str, length: int, context: int) -> DataError:

@@ -84,7 +84,9 @@ class Trainer:
         self.config = config
         self.policy = 0
         self._seed = context.seed
-        self._not_made = f"the update was not made: lower {where}.learning_rate, or look at what these learn from"
+        self._not_made = (
+            f"the update was not made: look at what these learn from, or begin a run with a lower {where}.learning_rate"
+        )
         self.base = ref.path
         self._published_dtype: torch.dtype = getattr(torch, ref.dtype)
         self._adapter = config.lora is not None or ref.adapter is not None
