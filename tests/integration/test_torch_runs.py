@@ -170,6 +170,8 @@ def test_a_prompt_without_room_is_named_by_its_row(tmp_path: Path, split: str, p
     assert outcome.code == 2
     assert "rows.jsonl:2: the prompt has 1" in outcome.errors
     assert list(tmp_path.glob("**/rollouts"))
+    assert "shorten it or leave the row out" in outcome.errors
+    assert len(outcome.errors.splitlines()) == 1
     assert not list(tmp_path.glob("**/rollouts/*"))
 
 
@@ -183,5 +185,3 @@ def test_a_prompt_that_only_the_sampler_finds_too_long_is_named_by_its_row(
     data = {"train": {"type": "jsonl", "path": "rows.jsonl"}}
     with pytest.raises(DataError, match=r"rows\.jsonl:1: the prompt has 1\d\d tokens .* leave the row out$"):
         rft.run(tiny_run(tmp_path, processes=processes, data=data))
-    assert "shorten it or leave the row out" in outcome.errors
-    assert len(outcome.errors.splitlines()) == 1
