@@ -12,8 +12,8 @@ guesses. Labelled are N problems whose numbers are below 55. Three ways to use t
 
 `held-out` are other problems with numbers below 55, `shifted` problems with numbers from 55 on, which no row comes
 near. Of each run the checkpoint with the best validation counts (held-out problems of neither test), so that none is
-blamed for going on too long. The supervised runs take about as many processor seconds as an RFT run (`answers`), or up
-to half as many again (`worked`); the table has what each took. Learning rates are the best of three for each way, by the held-out test of N = 256 and
+blamed for going on too long. The supervised runs take about as many processor seconds as an RFT run (`answers`), or about
+half as many again (`worked`); the table has what each took. Learning rates are the best of three for each way, by the held-out test of N = 256 and
 a seed that is not in the table. The plot needs matplotlib.
 """
 
