@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -167,8 +168,9 @@ class RunView:
     def _validation_text(self) -> Text:
         latest = max(self._validation)
         choose = min if self._by_loss else max
-        after_start = [step for step in self._validation if step > 0] or self._validation
-        best = choose(after_start, key=lambda s: (self._validation[s], s if self._by_loss else -s))
+        # the earlier of equals, but the start last of all: the result is a step after it
+        later = {step: step or math.inf for step in self._validation}
+        best = choose(later, key=lambda s: (self._validation[s], later[s] if self._by_loss else -later[s]))
         what = "loss " if self._by_loss else ""
         return Text(
             f"{what}{number(self._validation[latest])} at step {latest}, best {number(self._validation[best])} at step {best}"

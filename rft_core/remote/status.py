@@ -39,6 +39,7 @@ CODE_OF_REASON: dict[str, grpc.StatusCode] = {
     "WORKER_BUSY": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "BAD_REPLY": grpc.StatusCode.INTERNAL,
     "COMPONENT_FAILED": grpc.StatusCode.INTERNAL,
+    "NUMERICS_UNSOUND": grpc.StatusCode.INTERNAL,
     "TOO_MANY_GRADER_ERRORS": grpc.StatusCode.FAILED_PRECONDITION,
     "STOP_REQUESTED": grpc.StatusCode.ABORTED,
 }

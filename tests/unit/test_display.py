@@ -53,6 +53,15 @@ def run_of(view: RunView) -> RunView:
     return view
 
 
+def test_the_best_of_equal_validations_is_one_that_can_be_the_result() -> None:
+    """The earlier of them, but none before training: the table at the end names the same."""
+    view = RunView()
+    view.on_event("run_started", {"run_dir": "runs/x", "run_id": "x", "total_steps": 40, "step": 0})
+    for step in (0, 5, 10):
+        view.on_event("evaluation_finished", {"step": step, "split": "validation", "reward_mean": 0.5})
+    assert "0.500 at step 10, best 0.500 at step 5" in shown(view)
+
+
 def test_json_display_prints_one_flushed_object_a_line() -> None:
     """Every lifecycle event is one line of strict JSON; what the run waits for is not printed."""
     stream = io.StringIO()
