@@ -11,12 +11,14 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "rlhf"
 SMALL = {
     "model.hidden_size": "32",
     "model.heads": "2",
+    "stages.warm-up.data.train.count": "400",
     "stages.warm-up.training.steps": "6",
     "stages.warm-up.training.batch_size": "16",
     "stages.warm-up.validation.eval_interval": "6",
     "stages.warm-up.cache": "false",
 }
 REWARD = {
+    "stages.reward.data.train.kwargs.count": "2000",
     "stages.reward.training.steps": "9",
     "stages.reward.training.batch_size": "16",
     "stages.reward.optimizer.learning_rate": "1.0e-2",
@@ -24,6 +26,7 @@ REWARD = {
     "stages.reward.data.validation.kwargs.count": "32",
 }
 POLICY = {
+    "data.train.count": "400",
     "stages.rlhf.training.steps": "2",
     "stages.rlhf.training.batch_size": "4",
     "stages.rlhf.training.group_size": "4",
