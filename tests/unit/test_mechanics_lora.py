@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny_models import context, make_model
 from torch import Tensor
+from transformers import get_scheduler
 
 from rft_core.errors import ConfigError, IntegrityError
 from rft_core.types import ModelRef
@@ -243,3 +244,33 @@ def test_the_decay_of_warmup_stable_decay_is_the_last_fifth() -> None:
     """Ten steps: kept for eight, then half, then a fourth of the peak more than the lowest."""
     config = TrainerConfig(learning_rate=1.0, schedule="warmup_stable_decay", min_lr_ratio=0.5)
     assert [learning_rate(config, step, 10) for step in range(1, 12)] == pytest.approx([1.0] * 9 + [0.75, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "theirs"),
+    [
+        ("constant", ("constant_with_warmup", {})),
+        ("linear", ("linear", {})),
+        ("cosine", ("cosine_with_min_lr", {"min_lr_rate": 0.1})),
+        ("inverse_sqrt", ("inverse_sqrt", {})),
+        (
+            "warmup_stable_decay",
+            ("warmup_stable_decay", {"num_decay_steps": 4, "decay_type": "linear", "min_lr_ratio": 0.1}),
+        ),
+    ],
+)
+def test_schedules_are_those_of_transformers(schedule: Any, theirs: tuple[str, dict[str, Any]]) -> None:
+    """After the warm-up, which here ends at the peak and takes a first step that is not 0."""
+    name, settings = theirs
+    warmup, steps = 4, 24
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=3e-4)
+    scheduler = get_scheduler(name, optimizer, warmup, steps, scheduler_specific_kwargs=settings)
+    expected = []
+    for _ in range(steps):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    lowest = 0.1 if schedule in ("cosine", "warmup_stable_decay") else 0.0
+    config = TrainerConfig(schedule=schedule, learning_rate=3e-4, warmup_steps=warmup, min_lr_ratio=lowest)
+    ours = [learning_rate(config, step, steps) for step in range(1, steps + 1)]
+    assert ours[warmup:] == pytest.approx(expected[warmup:], rel=1e-6)
