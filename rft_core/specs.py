@@ -136,6 +136,8 @@ class OptimizerSpec:
     needs: Needs = "rollouts"
     variables: Callable[[Any], tuple[str, ...]] = lambda config: ()
     """Template variables the config refers to, such as the target of `sft`."""
+    measures_loss: bool = True
+    """Whether its `validate` gives a `loss`, by which a run can stop early."""
     makes_policy: bool = True
     """Whether what it trains writes text. A reward model does not: its run samples and grades nothing, and no stage
     or run goes on from it but one that trains another such model."""

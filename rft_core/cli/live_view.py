@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import Counter, deque
@@ -168,13 +167,14 @@ class RunView:
     def _validation_text(self) -> Text:
         latest = max(self._validation)
         choose = min if self._by_loss else max
-        # the earlier of equals, but the start last of all: the result is a step after it
-        later = {step: step or math.inf for step in self._validation}
-        best = choose(later, key=lambda s: (self._validation[s], later[s] if self._by_loss else -later[s]))
-        what = "loss " if self._by_loss else ""
-        return Text(
-            f"{what}{number(self._validation[latest])} at step {latest}, best {number(self._validation[best])} at step {best}"
+        later = [step for step in self._validation if step > 0] or [latest]
+        best = choose(later, key=lambda s: (self._validation[s], s if self._by_loss else -s))
+        text = (
+            f"{number(self._validation[latest])} at step {latest}, best {number(self._validation[best])} at step {best}"
         )
+        if latest > 0 and 0 in self._validation:
+            text += f", {number(self._validation[0])} before training"
+        return Text(f"loss {text}" if self._by_loss else text)
 
     def _waiting(self) -> Text:
         if self._stop is not None and self._stop.is_set():

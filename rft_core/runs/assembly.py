@@ -92,7 +92,7 @@ def check_components(registry: Registry, config: RunConfig, base_dir: Path, *, w
     if config.data.test is not None and config.grader is None:
         raise ConfigError("a test split is graded, so the run needs a grader", where=at("grader"))
     _check_group_size(registry, config, optimizer.spec, settings, at("training.group_size"))
-    _check_early_stopping(config, at("validation.early_stopping"))
+    _check_early_stopping(config, optimizer.spec, at("validation.early_stopping"))
     _check_optimizer(registry, config, base_dir, where)
     for number, raw in enumerate(config.observers):
         registry.configure("observer", raw, where=at(f"observers.{number}"))
@@ -109,15 +109,18 @@ def _check_group_size(registry: Registry, config: RunConfig, spec: Any, settings
             )
 
 
-def _check_early_stopping(config: RunConfig, where: str) -> None:
+def _check_early_stopping(config: RunConfig, spec: Any, where: str) -> None:
     stopping = config.validation.early_stopping
     if stopping is None:
         return
     if config.data.validation is None:
         raise ConfigError("there are no validation rows to stop by; set data.validation, or drop it", where=where)
+    if stopping.metric == "loss" and not spec.measures_loss:
+        raise ConfigError(f"the optimizer '{spec.name}' measures no validation loss; set metric: reward", where=where)
     if stopping.metric == "reward" and (config.grader is None or not config.validation.sampling):
+        instead = "set metric: loss, or " if spec.measures_loss else ""
         raise ConfigError(
-            "this run measures no validation reward; set metric: loss, or give it a grader and validation.sampling: true",
+            f"this run measures no validation reward; {instead}give it a grader and validation.sampling: true",
             where=where,
         )
 
@@ -131,11 +134,17 @@ def other_models(registry: Registry, config: RunConfig, base_dir: Path) -> Itera
 
 
 def other_model_digests(registry: Registry, config: RunConfig, base_dir: Path) -> dict[str, list[str]]:
-    """By key, the digests of the weights of other models: the base, and an adapter over it. ModelError if one is gone."""
+    """By key, digests of other models: the base, and an adapter over it. ModelError if one is gone."""
     return {
-        key: [digest_of(folder) for folder in find_language_model(path) if folder is not None]
+        key: [text for folder in find_language_model(path) if folder is not None for text in model_digest(folder)]
         for key, path in other_models(registry, config, base_dir)
     }
+
+
+def model_digest(folder: Path) -> list[str]:
+    """Of the weights, and of the settings by which they are scaled."""
+    settings = (folder / name for name in ("config.json", "adapter_config.json"))
+    return [digest_of(folder), *(sha256_file(file) for file in settings if file.is_file())]
 
 
 def _check_optimizer(registry: Registry, config: RunConfig, base_dir: Path, where: str) -> None:

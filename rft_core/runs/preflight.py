@@ -87,15 +87,14 @@ def _scores(registry: Registry, config: RunConfig, folder: Path) -> Iterator[str
 
 
 def missing_models(registry: Registry, run_file: RunFile, number: int) -> Iterator[str]:
-    """A sentence for each model that the optimizer of stage `number` names, such as a teacher, and that is not there. Those
-    that stages before it are to make are not looked for."""
+    """A sentence for each model that the optimizer of stage `number` names, such as a teacher, and that is not there. The
+    results that stages before it are to make are not looked for; where a run of this name is there already, this one gets
+    another name, and what the path means is that run's."""
     main, config = run_file.main, run_file.stages[number][1]
-    made = [
-        Path(main.runs_dir, main.name, "stages", f"{n + 1}-{name}").resolve()
-        for n, (name, _) in enumerate(run_file.stages[:number])
-    ]
+    own = Path(main.runs_dir, main.name).resolve()
+    made = [own / "stages" / f"{n + 1}-{name}" for n, (name, _) in enumerate(run_file.stages[:number])]
     for key, folder in other_models(registry, config, run_file.base_dir):
-        if any(folder.is_relative_to(stage) for stage in made):
+        if not own.exists() and any(folder in (stage, stage / "final") for stage in made):
             continue
         try:
             find_language_model(folder)

@@ -178,7 +178,7 @@ def _check_same_run(run: Run) -> None:
         run.journal.commit()
         return
     for key, value in data.items():
-        if first.data.get(key) != value:
+        if key in first.data and first.data[key] != value:
             raise IntegrityError(
                 f"the {key} of the run in {run.run_dir.path} changed since it began; restore the files, "
                 "or start a new run with init_from"

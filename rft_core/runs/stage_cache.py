@@ -18,7 +18,7 @@ from rft_core.canonical import digest
 from rft_core.config.run_file import RunConfig
 from rft_core.errors import StorageError
 from rft_core.registry import Registry
-from rft_core.runs.assembly import cache_dir, grader_version, other_model_digests
+from rft_core.runs.assembly import cache_dir, grader_version, model_digest, other_model_digests
 from rft_core.runs.hosted import Sources
 from rft_core.runs.versions import versions
 from rft_core.storage.files import sha256_file, storage, write_json
@@ -47,7 +47,7 @@ def key_of(config: RunConfig, sources: Sources, model: ModelRef, registry: Regis
             "sampler": registry.digest_of("sampler", config.sampler_component),
             "grader": None if config.grader is None else grader_version(registry, config.grader, base_dir),
             "data": [source.fingerprint() for source in (sources.train, sources.validation, sources.test) if source],
-            "model": [digest_of(model.path), files, None if model.adapter is None else digest_of(model.adapter)],
+            "model": [digest_of(model.path), files, None if model.adapter is None else model_digest(model.adapter)],
             "versions": dict(versions()),
         }
     )

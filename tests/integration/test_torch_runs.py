@@ -175,6 +175,23 @@ def test_a_prompt_without_room_is_named_by_its_row(tmp_path: Path, split: str, p
     assert not list(tmp_path.glob("**/rollouts/*"))
 
 
+def test_another_teacher_is_noticed(tmp_path: Path) -> None:
+    """One whose settings or weights were replaced since a distillation began is an error."""
+    made = engine("run", tiny_run(tmp_path, processes=()), "--name", "made", env=ONE_THREAD)
+    assert made.code == 0, made.errors
+    teacher = tmp_path / "teacher"
+    shutil.copytree(tmp_path / "runs" / "made" / "final", teacher)
+    optimizer = {"type": "policy_gradient", "algorithm": "distillation", "kl": {"reference": str(teacher)}}
+    run_file = tiny_run(tmp_path, processes=(), optimizer=optimizer)
+    assert engine("run", run_file, "--name", "taught", env=ONE_THREAD).code == 0
+    settings = json.loads((teacher / "config.json").read_text())
+    more = ("resume", tmp_path / "runs" / "taught", "--set", "training.steps=99")
+    (teacher / "config.json").write_text(json.dumps({**settings, "rms_norm_eps": 0.1}))
+    outcome = engine(*more, env=ONE_THREAD)
+    assert outcome.code == 4
+    assert "the other models of the run in" in outcome.errors
+
+
 @pytest.mark.parametrize("processes", [(), ("sampler",)])
 def test_a_prompt_that_only_the_sampler_finds_too_long_is_named_by_its_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: tuple[str, ...]

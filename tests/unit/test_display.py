@@ -53,13 +53,13 @@ def run_of(view: RunView) -> RunView:
     return view
 
 
-def test_the_best_of_equal_validations_is_one_that_can_be_the_result() -> None:
-    """The earlier of them, but none before training: the table at the end names the same."""
+def test_the_best_validation_is_one_that_can_be_the_result() -> None:
+    """The earliest of the best, but none before training: the table at the end names the same."""
     view = RunView()
     view.on_event("run_started", {"run_dir": "runs/x", "run_id": "x", "total_steps": 40, "step": 0})
-    for step in (0, 5, 10):
-        view.on_event("evaluation_finished", {"step": step, "split": "validation", "reward_mean": 0.5})
-    assert "0.500 at step 10, best 0.500 at step 5" in shown(view)
+    for step, reward in ((0, 0.9), (5, 0.5), (10, 0.5)):
+        view.on_event("evaluation_finished", {"step": step, "split": "validation", "reward_mean": reward})
+    assert "0.500 at step 10, best 0.500 at step 5, 0.900 before training" in shown(view)
 
 
 def test_json_display_prints_one_flushed_object_a_line() -> None:
@@ -118,7 +118,7 @@ def test_live_view_shows_what_matters() -> None:
         "5/40",
         "left",
         "0.250  ▁▃▄▆█",
-        "0.400 at step 5, best 0.500 at step 0",
+        "0.400 at step 5, best 0.400 at step 5, 0.500 before training",
         "grading",
         "1,234 tokens/s, 12.5% truncated, 15 groups without variance",
         "gradient norm 0.500, entropy 1.250, clipped below 0.0%, above 2.1%",

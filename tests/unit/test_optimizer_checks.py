@@ -227,9 +227,10 @@ def test_an_advantage_of_single_graders_wants_several(check: Any) -> None:
     ("validation", "said"),
     [
         ({"early_stopping": {"patience": 1}}, "there are no validation rows to stop by; set data.validation"),
+        ({"early_stopping": {"patience": 1}, "sampling": False}, "measures no validation reward; give it a grader and"),
         (
-            {"early_stopping": {"patience": 1}, "sampling": False},
-            "this run measures no validation reward; set metric: loss",
+            {"early_stopping": {"patience": 1, "metric": "loss"}, "sampling": True},
+            "no validation loss; set metric: reward",
         ),
     ],
 )

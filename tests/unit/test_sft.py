@@ -201,7 +201,10 @@ def test_a_null_is_no_target(folder: Path) -> None:
     nothing = Item(key="rows.jsonl:9", index=0, row={"messages": [{"role": "user", "content": "1"}], "answer": None})
     with pytest.raises(DataError, match=r"the target of row rows\.jsonl:9 is null; write one"):
         Sft(config, replace(context(folder), train=Rows([nothing])))
+    with pytest.raises(DataError, match="is null"):
+        target_of(nothing, " {{item.answer}}\n")
     assert target_of(nothing, '{"age": {{item.answer}}}') == '{"age": null}'  # as JSON writes it
+    assert target_of(nothing, "null") == "null"
 
 
 def test_rows_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,4 +55,7 @@ def test_the_key_covers_what_decides_the_bits(tmp_path: Path) -> None:
     for seed in (2, 3):
         make_model(tmp_path / "teacher", seed=seed)
         keys.append(key(tmp_path, optimizer=teacher))
+    settings = json.loads((tmp_path / "teacher" / "config.json").read_text())
+    (tmp_path / "teacher" / "config.json").write_text(json.dumps({**settings, "rms_norm_eps": 0.1}))
+    keys.append(key(tmp_path, optimizer=teacher))
     assert len(set(keys)) == len(keys)

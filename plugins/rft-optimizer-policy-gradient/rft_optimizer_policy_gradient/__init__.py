@@ -90,6 +90,7 @@ def rft_optimizers() -> Iterable[OptimizerSpec]:
         build=_build,
         summary="Learn from the rollouts that did better than others: GRPO, PPO and their relatives, by name or by part",
         needs="rollouts",
+        measures_loss=False,
         preset=("algorithm", "grpo"),
         parts=parts_of,
         models=models_of,

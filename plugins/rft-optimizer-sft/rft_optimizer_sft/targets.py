@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rft_core.errors import DataError, MissingVariableError
-from rft_core.template import compile_template, lookup
+from rft_core.template import Variable, compile_template
 from rft_core.types import Item
 
 
@@ -17,7 +17,8 @@ def target_of(item: Item, template: str) -> str:
         raise DataError(
             f"row {item.key} has no target: {error}; add the key to the row or change optimizer.target"
         ) from error
-    if text == "null" and len(compiled.parts) == 1 and lookup(compiled.variables[0], namespaces) is None:
+    said = [part for part in compiled.parts if not isinstance(part, str) or part.strip()]
+    if len(said) == 1 and isinstance(said[0], Variable) and said[0].find(namespaces) is None:
         raise DataError(f"the target of row {item.key} is null; write one, or remove the row")
     if not text:
         raise DataError(f"the target of row {item.key} is empty; write one, or remove the row")

@@ -96,7 +96,7 @@ def _why_none(sampled: Sequence[Sampled], config: RolloutsConfig) -> str:
     reasons = [f"{count} {what}" for what, count in told.most_common()]
     if good:  # pairs want another one beside it
         reasons.append(f"{good} {'is' if good == 1 else 'are'} good, but no prompt has two whose rewards differ enough")
-    limits = ["min_reward"] * (config.min_reward is not None) + ["min_margin"] * (config.min_margin > 0)
+    limits = ["min_reward"] * ("below min_reward" in told) + ["min_margin"] * (good > 0 and config.min_margin > 0)
     advice = f"lower {' and '.join(limits)}" if limits else "take another run, or another grader"
     return f"of {len(sampled)}, {', '.join(reasons)}; {advice}"
 

@@ -39,7 +39,7 @@ def refuse_long_prompts(source: DataSource, context: int | None, folder: Path, w
         item = source.item(index)
         messages, tools = item.row["messages"], item.row.get("tools") or ()
         size = len(canonical_json([messages, tools]))
-        if size + (ADDED_BY_TEMPLATE if tools else added) < context:
+        if size + (max(ADDED_BY_TEMPLATE, added) if tools else added) < context:
             continue
         if tokenizer is None:
             tokenizer = load_tokenizer(folder)
@@ -53,7 +53,7 @@ def refuse_long_prompts(source: DataSource, context: int | None, folder: Path, w
 def _added_by_template(tokenizer: PreTrainedTokenizerFast) -> int:
     """Of a conversation of one short message; a template may refuse that."""
     with suppress(DataError):
-        return min(ADDED_BY_TEMPLATE, len(encode_prompt(tokenizer, [{"role": "user", "content": "1"}])))
+        return len(encode_prompt(tokenizer, [{"role": "user", "content": "1"}]))
     return ADDED_BY_TEMPLATE
 
 
