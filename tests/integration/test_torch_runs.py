@@ -159,7 +159,7 @@ def test_a_model_folder_that_cannot_be_used(tmp_path: Path) -> None:
     shutil.rmtree(pickled)
 
 
-@pytest.mark.parametrize(("split", "processes"), [("train", ("sampler",)), ("validation", ()), ("test", ())])
+@pytest.mark.parametrize(("split", "processes"), [("train", ("sampler",)), ("test", ())])
 def test_a_prompt_without_room_is_named_by_its_row(tmp_path: Path, split: str, processes: tuple[str, ...]) -> None:
     """File and line of the prompt that fills the context, before anything is sampled."""
     rows = [{"messages": [{"role": "user", "content": text}]} for text in ("1+1=", "2" * 99, "3+3=")]
@@ -175,14 +175,14 @@ def test_a_prompt_without_room_is_named_by_its_row(tmp_path: Path, split: str, p
     assert not list(tmp_path.glob("**/rollouts/*"))
 
 
-def test_another_teacher_is_noticed(tmp_path: Path) -> None:
+def test_another_teacher_is_noticed(unbroken: Path, tmp_path: Path) -> None:
     """One whose settings or weights were replaced since a distillation began is an error."""
-    made = engine("run", tiny_run(tmp_path, processes=()), "--name", "made", env=ONE_THREAD)
-    assert made.code == 0, made.errors
     teacher = tmp_path / "teacher"
-    shutil.copytree(tmp_path / "runs" / "made" / "final", teacher)
+    shutil.copytree(unbroken / "final", teacher)
     optimizer = {"type": "policy_gradient", "algorithm": "distillation", "kl": {"reference": str(teacher)}}
-    run_file = tiny_run(tmp_path, processes=(), optimizer=optimizer)
+    run_file = tiny_run(
+        tmp_path, processes=(), optimizer=optimizer, training={"steps": 1, "batch_size": 2, "group_size": 2}
+    )
     assert engine("run", run_file, "--name", "taught", env=ONE_THREAD).code == 0
     settings = json.loads((teacher / "config.json").read_text())
     more = ("resume", tmp_path / "runs" / "taught", "--set", "training.steps=99")
