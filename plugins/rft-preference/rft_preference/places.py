@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rft_core.errors import ModelError
-from rft_core.model_folders import INSIDE, find_weights
+from rft_core.model_folders import INSIDE, base_of, find_weights
 from rft_core.weights import ADAPTER_FILE
 from rft_preference.config import RewardGraderConfig
 
@@ -36,10 +36,11 @@ def find_reward_model(path: str, base_dir: Path) -> tuple[Path, Path | None]:
     settings = _json(folder / "adapter_config.json")
     if settings.get("task_type") != "SEQ_CLS":
         raise ModelError(f"the adapter {folder} is of a language model, which gives no rewards; {_ADVICE}")
-    base = Path(str(settings.get("base_model_name_or_path")))
-    if not base.is_dir():
+    base = base_of(folder)
+    if base is None or not base.is_dir():
         raise ModelError(
-            f"the reward model {folder} is an adapter over {base}, which is no folder here; bring its base model there"
+            f"the reward model {folder} is an adapter over {base or 'a model that it does not name'}, which is no folder here; "
+            "bring its base model there"
         )
     return base, folder
 
